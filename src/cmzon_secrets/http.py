@@ -1,0 +1,299 @@
+"""One secure HTTP session: a request goes out with a token, bytes come back or a typed error does.
+
+Client and issuers share it, so the rules stand here once: HTTPS only (plain HTTP to loopback
+addresses), system trust store or one given CA, TLS 1.2 at least, no redirects followed, no
+proxies or netrc taken from the environment, bounded answers, no token in any exception.
+
+The HTTP library is HTTPX2, imported on first use; docs/dependencies.md says why.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from cmzon_secrets.errors import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    PermissionDenied,
+    RateLimited,
+    RequestRejected,
+    ServerError,
+    TransportError,
+    without_frames,
+)
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from cmzon_secrets.tokens import Token
+
+__all__ = ["DEFAULT_BASE_URL", "Answer", "Session", "api_error", "checked_base_url"]
+
+DEFAULT_BASE_URL = "https://api.cmzon.com"
+MAX_ANSWER_BYTES = 1024 * 1024
+CONNECT_TIMEOUT = 3.0
+"""Seconds to a TCP and TLS connection; longer means trying again is better than waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server said: header names in lower case, the body as bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON. Raises ValueError for anything else."""
+        try:
+            return json.loads(self.body)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+class Session:
+    """A connection pool to one base URL. Thread-safe.
+
+    ``ca``: path of a PEM file to trust instead of the system's store. ``timeout``: seconds to wait
+    for each read or write. Raises ConfigurationError for a base URL or CA that cannot be used.
+    """
+
+    def __init__(
+        self, base_url: str | None = None, *, ca: str | None = None, timeout: float = 10.0
+    ) -> None:
+        self.base_url = checked_base_url(
+            base_url or os.environ.get("CMZON_BASE_URL") or DEFAULT_BASE_URL
+        )
+        self._ca = ca
+        self._timeout = timeout
+        self._http: httpx2.Client | None = None
+        self._opening = threading.Lock()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: Token | None = None,
+        json: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request, one answer, whatever its status.
+
+        Raises TransportError where no usable answer came; ``may_have_been_sent`` tells whether
+        the server can have acted on it.
+        """
+        import httpx2
+
+        try:
+            with self._client().stream(
+                method,
+                self.base_url + _checked_path(path),
+                json=json,
+                headers={**(headers or {}), **_authorization(token)},
+            ) as response:
+                return Answer(
+                    response.status_code,
+                    {name.lower(): value for name, value in response.headers.items()},
+                    _bounded(response, self.base_url),
+                )
+        except httpx2.RequestError as error:
+            raise self._transport_error(error) from without_frames(error)
+
+    def close(self) -> None:
+        """Close the pool."""
+        if self._http is not None:
+            self._http.close()
+
+    def _client(self) -> httpx2.Client:
+        if self._http is None:
+            with self._opening:
+                if self._http is None:
+                    self._http = self._open()
+        return self._http
+
+    def _open(self) -> httpx2.Client:
+        import httpx2
+
+        from cmzon_secrets import __version__
+
+        return httpx2.Client(
+            verify=_tls_context(self._ca),
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx2.Timeout(self._timeout, connect=min(CONNECT_TIMEOUT, self._timeout)),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
+            headers={
+                "User-Agent": f"cmzon-secrets/{__version__}",
+                # An answer that cannot be a decompression bomb.
+                "Accept-Encoding": "identity",
+            },
+        )
+
+    def _transport_error(self, error: httpx2.RequestError) -> TransportError:
+        import httpx2
+
+        never_left = (
+            httpx2.ConnectError,
+            httpx2.ConnectTimeout,
+            httpx2.PoolTimeout,
+            httpx2.ProxyError,
+            httpx2.UnsupportedProtocol,
+        )
+        problem = TransportError(
+            f"{self.base_url} — no answer: {type(error).__name__}"
+            + (f" ({reason})" if (reason := _root_cause(error)) else ""),
+            hint="check CMZON_BASE_URL, the network, and the server's certificate",
+        )
+        problem.may_have_been_sent = not isinstance(error, never_left)
+        return problem
+
+
+def checked_base_url(url: str) -> str:
+    """``url`` without a trailing slash. Raises ConfigurationError unless a token may be sent there."""
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError("base URL — it holds a user or password")
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ConfigurationError(
+            f"base URL {url!r} — not an https:// URL", hint=f"for example {DEFAULT_BASE_URL}"
+        )
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ConfigurationError(
+            f"base URL {url!r} — a token is never sent over plain http, except to this machine itself",
+            hint=f"use https://{parts.netloc}",
+        )
+    if parts.query or parts.fragment:
+        raise ConfigurationError(f"base URL {url!r} — it must not have a query or fragment")
+    if parts.path.rstrip("/").endswith("/v1"):
+        raise ConfigurationError(
+            f"base URL {url!r} — /v1 is part of each request's path", hint="leave it out here"
+        )
+    return url.rstrip("/")
+
+
+def api_error(answer: Answer, *, what: str) -> APIError:
+    """The typed error for an answer that is not a success; ``what`` begins its message."""
+    error = _error_body(answer)
+    kind = _ERRORS.get(answer.status) or (ServerError if answer.status >= 500 else RequestRejected)
+    said = error.get("message")
+    details = error.get("details")
+    problem = kind(
+        f"{what} — {answer.status} {_short(said) or 'without an explanation'}"
+        + (f" ({_short(details)})" if _short(details) else ""),
+        status=answer.status,
+        code=error.get("code") if isinstance(error.get("code"), int | str) else None,
+        details=_short(details),
+        request_id=_short(answer.headers.get("x-request-id")),
+        headers=answer.headers,
+        hint=_HINTS.get(answer.status),
+    )
+    if isinstance(problem, RateLimited):
+        problem.retry_after = _retry_after(error, answer.headers)
+    return problem
+
+
+_ERRORS: dict[int, type[APIError]] = {
+    401: AuthenticationError,
+    403: PermissionDenied,
+    429: RateLimited,
+}
+_HINTS = {
+    401: "the token is expired, revoked or unknown: rotate it, or put a new one",
+    403: "the token lacks the scope, or this address is not in its allowed_ips",
+}
+MAX_RETRY_AFTER = 24 * 3600.0
+"""Seconds; an API that asks for more is answered with the error, not with a longer wait."""
+
+
+def _error_body(answer: Answer) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def _short(text: object) -> str | None:
+    """Server text fit for one line of a message: printable, at most 200 characters."""
+    if not isinstance(text, str) or not text:
+        return None
+    return "".join(c if c.isprintable() else " " for c in text[:200]).strip() or None
+
+
+def _retry_after(error: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
+    """The longer of the body's ``retry_after`` and the header's seconds; nonsense is ignored."""
+    waits = []
+    for said in (error.get("retry_after"), headers.get("retry-after")):
+        try:
+            seconds = float(said)  # type: ignore[arg-type]  # None and lists raise TypeError
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if 0 <= seconds <= MAX_RETRY_AFTER and not isinstance(said, bool):
+            waits.append(seconds)
+    return max(waits, default=None)
+
+
+def _authorization(token: Token | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token.reveal()}"} if token is not None else {}
+
+
+def _checked_path(path: str) -> str:
+    if not path.startswith("/") or path.startswith("//") or "#" in path or not path.isprintable():
+        raise ConfigurationError(
+            f"request path {path[:80]!r} — it must begin with one / and stay on the API's host"
+        )
+    return path
+
+
+def _bounded(response: httpx2.Response, base_url: str) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise TransportError(
+                f"{base_url} — the answer is longer than {MAX_ANSWER_BYTES} bytes",
+                status=response.status_code,
+            )
+    return bytes(body)
+
+
+def _tls_context(ca: str | None) -> Any:
+    import ssl
+
+    import httpx2
+
+    if ca is None:
+        context = httpx2.create_ssl_context(trust_env=False)
+    else:
+        try:
+            context = ssl.create_default_context(cafile=ca)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(f"CA file {ca!r} — {error.strerror or 'not PEM'}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _root_cause(error: BaseException) -> str:
+    """The innermost reason ("Connection refused"), which libraries bury."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return _short(str(error)) or ""

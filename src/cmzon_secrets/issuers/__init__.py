@@ -1,0 +1,1 @@
+"""Issuers, one file each. ``registry.py`` opens them."""

@@ -1,0 +1,95 @@
+"""The two contracts of a backend: something that yields the current token, something that keeps three.
+
+A backend is one small class. It answers with the errors of ``cmzon_secrets.errors`` and nothing
+else, and passes ``cmzon_secrets.testing.StoreSuite`` unchanged.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import ClassVar, Literal, Self
+
+from cmzon_secrets.tokens import Token, Versions
+
+__all__ = ["TokenProvider", "TokenStore"]
+
+
+class TokenProvider(ABC):
+    """Anything that yields the current token. Thread-safe."""
+
+    OPTIONS: ClassVar[frozenset[str]] = frozenset()
+    """The names that may stand behind the ``?`` of its URI. Anything else is refused."""
+
+    @property
+    @abstractmethod
+    def uri(self) -> str:
+        """The place, safe to log."""
+
+    @abstractmethod
+    def get(self) -> Token:
+        """Read the backend now.
+
+        Raises TokenNotFound, AccessDenied, ProviderUnavailable, SealBroken or InvalidToken.
+        """
+
+    def close(self) -> None:  # noqa: B027  # most backends hold nothing open
+        """Let go of connections; using the provider afterwards is an error of the caller."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.uri}>"
+
+
+class TokenStore(TokenProvider):
+    """A provider that also holds the stages CURRENT, PENDING and PREVIOUS.
+
+    Every verb is safe to repeat after a crash at any point, and safe against another process doing
+    the same. The rules are ``cmzon_secrets.stages``; each verb applies one of its functions to
+    what the backend holds, atomically where the backend can (``cas``).
+    """
+
+    cas: Literal["atomic", "detected"] = "atomic"
+    """``"detected"``: no compare-and-set there; a lost race is found, repaired, and reported."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Names the place, the same however it was addressed. May create an empty store."""
+
+    @abstractmethod
+    def versions(self) -> Versions:
+        """A consistent view of all stages. An empty or absent store is an empty view."""
+
+    @abstractmethod
+    def stage(self, token: Token) -> None:
+        """PENDING := token. The same id again: no change.
+
+        Raises ConflictError where another PENDING is held, where CURRENT has this id or value,
+        or where this id is held with another value. Equal to PREVIOUS is allowed (rollback).
+        """
+
+    @abstractmethod
+    def promote(self, token_id: str, *, replacing: str | None) -> None:
+        """PENDING becomes CURRENT, CURRENT becomes PREVIOUS. Already done: no change.
+
+        Raises ConflictError unless CURRENT's id is ``replacing`` (None: there is no CURRENT yet)
+        and no other token is held as PREVIOUS.
+        """
+
+    @abstractmethod
+    def discard(self, token_id: str) -> None:
+        """Forget this id as PENDING and as PREVIOUS. Not there: no change.
+
+        Raises ConflictError for CURRENT.
+        """

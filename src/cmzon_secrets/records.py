@@ -1,0 +1,74 @@
+"""A token as the JSON object that stores hold, readable by tools that know nothing of us.
+
+The object always has a top-level ``token``; the other members are our metadata and may be absent:
+``{"token": "…", "id": "…", "scopes": […], "issued_at": "…Z", "expires_at": "…Z", "allowed_ips": […]}``.
+Times are RFC 3339. A store that finds a bare string calls ``Token(string)`` itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from cmzon_secrets.errors import InvalidToken, without_frames
+from cmzon_secrets.tokens import Token
+
+__all__ = ["format_time", "from_record", "parse_time", "to_record"]
+
+
+def to_record(token: Token) -> dict[str, Any]:
+    """The token with its value: what a store writes. Never log it."""
+    record: dict[str, Any] = {"token": token.reveal(), "id": token.id}
+    if token.scopes:
+        record["scopes"] = list(token.scopes)
+    if token.issued_at is not None:
+        record["issued_at"] = format_time(token.issued_at)
+    if token.expires_at is not None:
+        record["expires_at"] = format_time(token.expires_at)
+    if token.allowed_ips:
+        record["allowed_ips"] = list(token.allowed_ips)
+    return record
+
+
+def from_record(record: Mapping[str, Any]) -> Token:
+    """The token in a record; unknown members are ignored. Raises InvalidToken, without the value."""
+    try:
+        return _read(record)
+    except InvalidToken as error:
+        del record  # a reporter that prints locals must not find the value in this frame
+        raise without_frames(error)  # the same error, minus the frames below
+
+
+def _read(record: Mapping[str, Any]) -> Token:
+    if not isinstance(record.get("token"), str):
+        raise InvalidToken('stored token — its JSON has no top-level string "token"')
+    scopes, ips = record.get("scopes", ()), record.get("allowed_ips", ())
+    if not isinstance(scopes, list | tuple) or not isinstance(ips, list | tuple):
+        raise InvalidToken("stored token — scopes and allowed_ips must be lists")
+    return Token(
+        record["token"],
+        id=record.get("id"),
+        scopes=scopes,
+        issued_at=parse_time(record.get("issued_at")),
+        expires_at=parse_time(record.get("expires_at")),
+        allowed_ips=ips,
+    )
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC, microseconds kept: ``2026-11-24T21:00:00.000001Z``."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def parse_time(text: object) -> datetime | None:
+    """An RFC 3339 time with an offset, as UTC; None for None. Raises InvalidToken."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)  # type: ignore[arg-type]  # a wrong type is caught
+    except (TypeError, ValueError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidToken("stored token — a time is not RFC 3339 with an offset")
+    return moment.astimezone(UTC)

@@ -1,0 +1,1 @@
+"""Keys that wrap a sealed file's data key, one file each. ``registry.py`` opens them."""
