@@ -1,0 +1,51 @@
+"""Why a crash cannot lose a token: what is seen goes in, the one next step comes out.
+
+``decide`` is pure and total. A run performs one decision, looks again, and asks anew, until it is
+told to stop. Nothing is remembered between runs, so a run that died after any step is continued by
+the next one, in whichever process it happens. Rows, first match wins:
+
+1  PREVIOUS outlived its grace and is not in use   revoke, prove dead, discard
+2  PENDING, nothing in its way                     verify with the token itself, then promote
+3  no CURRENT, no PENDING                          issue, verify, stage
+4  CURRENT due, nothing in the way                 issue, verify, stage
+5  CURRENT due or PENDING, but PREVIOUS in the way wait; a dying CURRENT does not wait
+6  tokens under our name that nobody holds         revoke
+7  otherwise                                       done
+
+A question (``Verify``, ``ListTokens``) is a decision too: facts are asked for when a row needs
+them, never earlier.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cmzon_secrets.rotation.emergency import kill_leaked, roll_back
+from cmzon_secrets.rotation.model import Decision, Emergency, Intent, Rollback, Seen
+from cmzon_secrets.rotation.policy import RotationPolicy
+from cmzon_secrets.rotation.rows import (
+    blocked,
+    finished,
+    renew,
+    retire_previous,
+    settle_pending,
+    sweep,
+)
+
+__all__ = ["decide"]
+
+
+def decide(seen: Seen, intent: Intent, policy: RotationPolicy, now: datetime) -> Decision:
+    """The next step. Total: every state has one."""
+    if isinstance(intent, Emergency):
+        return kill_leaked(seen, intent, policy, now)
+    if isinstance(intent, Rollback):
+        return roll_back(seen, now)
+    return (
+        retire_previous(seen, policy, now)
+        or settle_pending(seen, now)
+        or renew(seen, intent, policy, now)
+        or blocked(seen, intent, policy, now)
+        or sweep(seen, policy, now)
+        or finished(seen, policy, now)
+    )

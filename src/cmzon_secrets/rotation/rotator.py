@@ -1,0 +1,98 @@
+"""``Rotator``: the token of one account, rotated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
+from cmzon_secrets.events import Subscriber
+from cmzon_secrets.issuer import TokenIssuer
+from cmzon_secrets.provider import TokenStore
+from cmzon_secrets.rotation.dry_run import DryRunIssuer, DryRunStore
+from cmzon_secrets.rotation.model import Intent, Rollback, Scheduled
+from cmzon_secrets.rotation.policy import RotationPolicy
+from cmzon_secrets.rotation.report import RotationReport
+from cmzon_secrets.rotation.run import Run
+
+__all__ = ["Rotator"]
+
+
+class Rotator:
+    """Rotates the token of one account: reconcile until there is nothing to do or something to wait for.
+
+    Safe to run from many processes at once and to kill at any instant. ``store`` holds the
+    stages, ``issuer`` makes and revokes tokens. Events tell each step, with ids, never values.
+    """
+
+    def __init__(
+        self,
+        store: TokenStore,
+        issuer: TokenIssuer,
+        policy: RotationPolicy,
+        *,
+        clock: Clock | None = None,
+        subscriber: Subscriber | None = None,
+    ) -> None:
+        self._store = store
+        self._issuer = issuer
+        self._policy = policy
+        self._clock = clock or SYSTEM_CLOCK
+        self._subscriber = subscriber
+        self._listed_at: float | None = None
+
+    def run(self, *, force: bool = False, dry_run: bool = False) -> RotationReport:
+        """Rotate where due, revoke what outlived its grace, sweep what was lost.
+
+        ``force`` makes CURRENT due now; it does not shorten a grace. ``dry_run`` changes nothing
+        and reports what would be done. Errors of store and issuer are in the report, not raised.
+        """
+        return self._reconcile(lambda _: Scheduled(force), dry_run=dry_run)
+
+    def rollback(self, *, dry_run: bool = False) -> RotationReport:
+        """Make PREVIOUS CURRENT again, while it is alive; what was CURRENT gets its grace."""
+        return self._reconcile(lambda _: Rollback(), dry_run=dry_run)
+
+    def revoke(
+        self,
+        *,
+        stage: Literal["current", "pending", "previous"] = "current",
+        token_id: str | None = None,
+        replace: bool = True,
+    ) -> RotationReport:
+        """Kill a token now, without grace: the one in ``stage``, or ``token_id`` wherever it is.
+
+        CURRENT is replaced first unless ``replace`` is False; what else is in PREVIOUS and PENDING
+        is revoked with it. Repeat a run that died by ``token_id``, so that the good new token is
+        not taken for the leaked one. State ``failed`` until the death is proved.
+        """
+        if token_id is not None and not replace:
+            return self._new_run().revoke_by_id(token_id)
+        return self._reconcile(lambda run: run.emergency(stage, token_id, replace))
+
+    def _reconcile(
+        self, want: Callable[[Run], Intent | RotationReport], *, dry_run: bool = False
+    ) -> RotationReport:
+        run = self._new_run(dry_run=dry_run)
+        report = run.go(want)
+        if run.listed:
+            self._listed_at = self._clock.monotonic()
+        return report
+
+    def _new_run(self, *, dry_run: bool = False) -> Run:
+        return Run(
+            DryRunStore(self._store, self._clock) if dry_run else self._store,
+            DryRunIssuer(self._issuer) if dry_run else self._issuer,
+            self._policy,
+            clock=self._clock,
+            subscriber=None if dry_run else self._subscriber,
+            may_list=self._list_is_due(),
+            outcome="planned" if dry_run else "ok",
+        )
+
+    def _list_is_due(self) -> bool:
+        """The sweep looks no more often than a token can become an orphan."""
+        if self._listed_at is None:
+            return True
+        waited = self._clock.monotonic() - self._listed_at
+        return waited >= self._policy.orphan_age.total_seconds()

@@ -1,0 +1,319 @@
+"""One run of a rotation: performs what ``decide`` decides, and looks again after each action."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+from cmzon_secrets.clock import Clock
+from cmzon_secrets.errors import (
+    AuthenticationError,
+    CMzonSecretsError,
+    ConflictError,
+    PermissionDenied,
+    RequestRejected,
+    RotationError,
+)
+from cmzon_secrets.events import Emitter, Subscriber
+from cmzon_secrets.issuer import TokenInfo, TokenIssuer, TokenRequest
+from cmzon_secrets.provider import TokenStore
+from cmzon_secrets.rotation.decide import decide
+from cmzon_secrets.rotation.model import (
+    Decision,
+    Discard,
+    Emergency,
+    Finding,
+    Intent,
+    Issue,
+    ListTokens,
+    Promote,
+    Revoke,
+    Seen,
+    Stage,
+    Stop,
+    Verify,
+)
+from cmzon_secrets.rotation.policy import RotationPolicy
+from cmzon_secrets.rotation.report import Action, RotationReport
+from cmzon_secrets.tokens import Token, Versions
+
+__all__ = ["Run"]
+
+_ISSUE_KEYS = uuid.UUID("6f0c9a52-6f5e-5d0c-9d7c-3d3f0a5b8e11")
+"""Namespace of our idempotency keys (RFC 9562 §5.5): every rotator derives the same ones."""
+
+_MOST_STEPS = 500
+"""Decisions in one run; only an issuer that contradicts itself could need more."""
+
+
+class Run:
+    """One run: what it has seen so far and what it has done."""
+
+    def __init__(
+        self,
+        store: TokenStore,
+        issuer: TokenIssuer,
+        policy: RotationPolicy,
+        *,
+        clock: Clock,
+        subscriber: Subscriber | None,
+        may_list: bool,
+        outcome: str = "ok",
+    ) -> None:
+        self._store = store
+        self._issuer = issuer
+        self._policy = policy
+        self._clock = clock
+        self._may_list = may_list
+        self._ok = outcome
+        self._emit = Emitter(subscriber, uri=store.uri, clock=clock)
+        self._actions: list[Action] = []
+        self._abandoned: list[str] = []
+        self._seen = Seen(Versions(), account="")
+
+    @property
+    def listed(self) -> bool:
+        """Whether the issuer was asked for its list in this run."""
+        return self._seen.listing is not None
+
+    # ── the loop ────────────────────────────────────────────────────────────────────────────
+
+    def go(self, want: Callable[[Run], Intent | RotationReport]) -> RotationReport:
+        try:
+            self._look()
+            intent = want(self)
+            if isinstance(intent, RotationReport):
+                return intent
+            report = self._loop(intent)
+        except ConflictError as error:
+            # Nothing is revoked after a lost race: the token that looks unused may just have won.
+            self._emit("rotation_conflict")
+            report = self._report(
+                Stop("waiting", f"another writer was first: {error.message}", self._clock.now())
+            )
+        except CMzonSecretsError as error:
+            report = self._report(Stop("failed", error.message), error)
+        self._emit("rotation_finished", state=report.state, reason=report.reason)
+        return report
+
+    def _loop(self, intent: Intent) -> RotationReport:
+        for _ in range(_MOST_STEPS):
+            decision = decide(self._seen, intent, self._policy, self._clock.now())
+            if isinstance(decision, Stop):
+                return self._report(self._judged(decision, intent))
+            self._perform(decision)
+        raise RotationError(
+            f"{self._store.uri} — no end after {_MOST_STEPS} steps",
+            hint="the issuer's answers contradict each other; look at the actions of this report",
+        )
+
+    def _look(self) -> None:
+        versions = self._store.versions()
+        if not self._seen.account:
+            self._seen = Seen(
+                versions,
+                account=self._account(),
+                may_list=self._may_list and self._issuer.lists,
+                overlap=self._issuer.overlap,
+            )
+        self._seen = replace(self._seen, versions=versions)
+
+    def _account(self) -> str:
+        """Our name at the issuer: two stores never take each other's tokens for their orphans."""
+        place = hashlib.sha256(self._store.identity.encode()).hexdigest()[:8]
+        return f"{self._policy.name}-{place}"
+
+    # ── performing one decision ─────────────────────────────────────────────────────────────
+
+    def _perform(self, decision: Decision) -> None:
+        match decision:
+            case Verify(token):
+                self._verify(token)
+            case ListTokens():
+                self._list()
+            case Issue(attempt):
+                self._issue(attempt)
+            case Stage(token):
+                self._store.stage(token)
+                self._did("stage", "token_staged", token.id)
+            case Promote(token_id, replacing):
+                self._store.promote(token_id, replacing=replacing)
+                self._seen = replace(self._seen, promoted=True, issued=None)
+                self._did("promote", "token_promoted", token_id, replacing=replacing)
+            case Revoke(token):
+                self._revoke(token)
+            case Discard(token_id, abandoned):
+                self._discard(token_id, abandoned=abandoned)
+        if isinstance(decision, Stage | Promote | Discard):
+            self._look()
+
+    def _verify(self, token: Token) -> None:
+        self._learn(token.id, self._try(token))
+        self._notice_late_use(token)
+
+    def _try(self, token: Token) -> Finding:
+        try:
+            return Finding("alive", self._issuer.verify(token))
+        except AuthenticationError:
+            return Finding("dead")
+        except PermissionDenied as error:
+            return Finding("forbidden", reason=error.message)
+        except CMzonSecretsError as error:
+            return Finding("silent", reason=error.message)
+
+    def _list(self) -> None:
+        try:
+            listing = tuple(self._issuer.list(self._seen.account))
+        except CMzonSecretsError as error:
+            self._failed("list", "", error)
+            return
+        self._seen = replace(self._seen, listing=listing)
+        if self._seen.versions.previous is not None:
+            self._notice_late_use(self._seen.versions.previous)
+
+    def _issue(self, attempt: int) -> None:
+        current = self._seen.versions.current
+        seed = f"{self._seen.account}/{current.id if current else 'bootstrap'}/{attempt}"
+        key = str(uuid.uuid5(_ISSUE_KEYS, seed))
+        request = TokenRequest(
+            self._seen.account,
+            scopes=self._policy.scopes,
+            expires_in=self._policy.expires_in,
+            allowed_ips=self._policy.allowed_ips,
+        )
+        try:
+            issued = self._issue_once_more_if_unanswered(request, key)
+        except RequestRejected as error:
+            if error.status not in (409, 422):
+                raise
+            # The key was used with another policy; the next attempt has a key of its own.
+            self._seen = replace(self._seen, issued=None, attempt=attempt + 1)
+            return
+        self._seen = replace(self._seen, issued=issued, attempt=attempt)
+        self._did("issue", "token_issued", issued.id, attempt=attempt)
+
+    def _issue_once_more_if_unanswered(self, request: TokenRequest, key: str) -> Token:
+        try:
+            return self._issuer.issue(request, idempotency_key=key)
+        except CMzonSecretsError as error:
+            if not (error.retryable and self._issuer.idempotent):
+                raise
+        return self._issuer.issue(request, idempotency_key=key)
+
+    def _revoke(self, token: Token | str) -> None:
+        token_id = token if isinstance(token, str) else token.id
+        try:
+            self._issuer.revoke(token)
+            if isinstance(token, Token):
+                self._prove_dead(token)
+        except CMzonSecretsError as error:
+            self._failed("revoke", token_id, error)
+            return
+        self._seen = replace(self._seen, revoked=self._seen.revoked | {token_id})
+        self._did("revoke", "token_revoked", token_id, orphan=isinstance(token, str))
+
+    def _prove_dead(self, token: Token) -> None:
+        found = self._try(token)
+        self._learn(token.id, found)
+        if found.state != "dead":
+            raise RotationError(
+                f"{token.id} — still accepted after its revocation"
+                if found.state == "alive"
+                else f"{token.id} — its death could not be proved: {found.reason}"
+            )
+
+    def _discard(self, token_id: str, *, abandoned: bool) -> None:
+        self._store.discard(token_id)
+        if abandoned:
+            self._abandoned.append(token_id)
+            failed = self._seen.failed | {("revoke", token_id)}
+            self._seen = replace(self._seen, failed=failed)
+            self._emit("revoke_abandoned", token_id)
+        self._did("discard", "token_discarded", token_id)
+
+    # ── emergency ───────────────────────────────────────────────────────────────────────────
+
+    def emergency(
+        self, stage: str, token_id: str | None, replacing: bool
+    ) -> Intent | RotationReport:
+        """What to kill: resolved and told first, so that a repeat can go by id."""
+        held = self._seen.versions
+        leaked = self._holding(token_id) if token_id is not None else getattr(held, stage)
+        if leaked is None and token_id is not None:
+            return self.revoke_by_id(token_id)
+        if leaked is None:
+            return self._report(Stop("done", f"nothing is held as {stage.upper()}"))
+        self._emit("emergency_started", leaked.id, stage=stage if token_id is None else "by id")
+        with_it: frozenset[str] = frozenset()
+        if replacing and held.current == leaked:
+            with_it = frozenset(t.id for t in held if t != leaked)
+        return Emergency(leaked.id, also=with_it, replace=replacing)
+
+    def revoke_by_id(self, token_id: str) -> RotationReport:
+        """Only the issuer is needed: the token is in no stage, or the store is out of reach."""
+        self._emit("emergency_started", token_id, stage="by id")
+        try:
+            self._issuer.revoke(token_id)
+        except CMzonSecretsError as error:
+            self._failed("revoke", token_id, error)
+            return self._report(Stop("failed", f"STILL ALIVE: {error.message}"), error)
+        self._did("revoke", "token_revoked", token_id)
+        return self._report(Stop("done", f"the issuer revoked {token_id}"))
+
+    def _holding(self, token_id: str) -> Token | None:
+        """The held token with this id, also where the store knows it by its fingerprint only."""
+        held = self._seen.versions
+        if (token := held.find(token_id)) is not None:
+            return token
+        for token in held:
+            if not token.has_issuer_id:
+                self._learn(token.id, self._try(token))
+                known = self._seen.findings[token.id]
+                if known.info is not None and known.info.id == token_id:
+                    return token
+        return None
+
+    # ── telling ─────────────────────────────────────────────────────────────────────────────
+
+    def _learn(self, token_id: str, found: Finding) -> None:
+        self._seen = replace(self._seen, findings={**self._seen.findings, token_id: found})
+
+    def _notice_late_use(self, token: Token) -> None:
+        """PREVIOUS used after its grace: a forgotten reader, or a thief."""
+        seen = self._seen
+        known = seen.finding(token)
+        info: TokenInfo | None = known.info if known is not None else None
+        if token != seen.obstacle or info is None or info.last_used_at is None:
+            return
+        promoted_at = seen.versions.promoted_at
+        if promoted_at is not None and info.last_used_at > promoted_at + self._policy.grace:
+            self._emit("previous_used_after_grace", token.id, address=info.last_used_ip)
+
+    def _did(self, kind: str, event: str, token_id: str, **facts: str | int | bool | None) -> None:
+        self._actions.append(Action(kind, token_id, self._ok))
+        self._emit(event, token_id, **facts)
+
+    def _failed(self, kind: str, token_id: str, error: CMzonSecretsError) -> None:
+        self._seen = replace(self._seen, failed=self._seen.failed | {(kind, token_id)})
+        self._actions.append(Action(kind, token_id, f"failed: {error.message}"))
+        self._emit(f"{kind}_failed", token_id or None, reason=error.message)
+
+    def _judged(self, stop: Stop, intent: Intent) -> Stop:
+        """An emergency has succeeded only when the leaked token is proved dead."""
+        if isinstance(intent, Emergency) and stop.state in ("done", "waiting"):
+            known = self._seen.findings.get(intent.leaked)
+            if known is None or known.state != "dead":
+                return Stop("failed", f"STILL ALIVE: {intent.leaked}; {stop.reason}")
+        return stop
+
+    def _report(self, stop: Stop, error: CMzonSecretsError | None = None) -> RotationReport:
+        state, reason = stop.state, stop.reason
+        if self._abandoned and state in ("done", "waiting"):
+            state = "attention"
+            ids = ", ".join(self._abandoned)
+            reason = f"given up unrevoked, may still be alive: {ids}" + (reason and f"; {reason}")
+        if state == "failed" and error is None:
+            error = RotationError(f"{self._store.uri} — {reason}")
+        return RotationReport(state, tuple(self._actions), reason, stop.next_due, error)

@@ -1,0 +1,793 @@
+"""A rotation from the outside: what a run does, row by row of the table in ``decide``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from cmzon_secrets.errors import (
+    AuthenticationError,
+    ConflictError,
+    IssuerError,
+    PermissionDenied,
+    ProviderUnavailable,
+    RequestRejected,
+    ServerError,
+    TransportError,
+)
+from cmzon_secrets.issuer import TokenInfo, TokenRequest
+from cmzon_secrets.rotation import RotationPolicy, Rotator
+from cmzon_secrets.testing import MemoryStore
+from cmzon_secrets.testing.memory_issuer import MemoryIssuer
+from cmzon_secrets.tokens import Token
+
+HOUR, DAY = 3600.0, 86400.0
+
+
+def kinds(report):
+    return [(a.kind, a.token_id) for a in report.actions]
+
+
+# ── rows 3 and 4: issuing ───────────────────────────────────────────────────────────────────────
+
+
+def test_an_empty_store_gets_its_first_token(account):
+    report = account.run()
+    assert report.state == "done"
+    assert kinds(report) == [("issue", "tok_1"), ("stage", "tok_1"), ("promote", "tok_1")]
+    assert account.current.id == "tok_1"
+    assert account.issuer.live == {"tok_1"}
+
+
+def test_a_token_that_is_not_due_is_left_alone(account):
+    account.run()
+    account.pass_time(29 * DAY)
+    assert account.run().actions == ()
+
+
+def test_nothing_due_says_when_something_will_be(account):
+    account.run()
+    born = account.clock.now()
+    assert account.run().next_due == born + account.policy.rotate_every
+
+
+def test_a_token_is_replaced_at_the_age_the_policy_says(account):
+    account.run()
+    account.pass_time(30 * DAY)
+    account.run()
+    assert account.current.id == "tok_2"
+    assert account.issuer.live == {"tok_1", "tok_2"}
+
+
+def test_a_token_is_replaced_well_before_it_expires(account):
+    account.policy = RotationPolicy("acme", expires_in=20 * DAY)
+    account.run()
+    account.pass_time(14 * DAY)
+    assert account.run().actions == ()
+    account.pass_time(1 * DAY)
+    account.run()
+    assert account.current.id == "tok_2"
+
+
+def test_a_token_revoked_in_the_dashboard_is_replaced_at_once_and_needs_no_grace(account):
+    account.run()
+    account.issuer.revoke("tok_1")
+    report = account.run()
+    assert account.current.id == "tok_2"
+    assert ("discard", "tok_1") in kinds(report)
+    assert account.previous is None
+
+
+def test_force_replaces_one_token_not_two(account):
+    account.run()
+    report = account.run(force=True)
+    assert [k for k, _ in kinds(report)].count("issue") == 1
+    assert account.current.id == "tok_2"
+
+
+def test_the_issuer_is_asked_for_what_the_policy_wants(account):
+    account.policy = RotationPolicy(
+        "acme", scopes=["messages:send", "audit:read"], allowed_ips=["192.0.2.0/24"]
+    )
+    account.run()
+    assert account.current.scopes == ("messages:send", "audit:read")
+    assert account.current.allowed_ips == ("192.0.2.0/24",)
+
+
+def test_two_stores_of_the_same_name_have_different_names_at_the_issuer(account):
+    other = MemoryStore(clock=account.clock)
+    account.run()
+    Rotator(other, account.issuer, account.policy, clock=account.clock).run()
+    names = {info.name for info in account.issuer._infos.values()}
+    assert len(names) == 2
+    assert all(name.startswith("acme-") and len(name) == len("acme-") + 8 for name in names)
+
+
+def test_a_lost_answer_is_asked_for_again_with_the_same_key_and_leaves_one_token(account):
+    class Forgetful(MemoryIssuer):
+        lost = False
+
+        def issue(self, request, *, idempotency_key):
+            token = super().issue(request, idempotency_key=idempotency_key)
+            if not self.lost:
+                self.lost = True
+                raise TransportError("no answer")
+            return token
+
+    account.issuer = Forgetful(clock=account.clock)
+    account.run()
+    assert account.issuer.live == {account.current.id} == {"tok_1"}
+
+
+def test_an_issuer_without_keys_is_asked_once(account):
+    class Mute(MemoryIssuer):
+        idempotent = False
+        asked = 0
+
+        def issue(self, request, *, idempotency_key):
+            self.asked += 1
+            raise TransportError("no answer")
+
+    account.issuer = Mute(clock=account.clock)
+    assert account.run().state == "failed"
+    assert account.issuer.asked == 1
+
+
+def test_an_issuer_that_is_down_fails_the_run_and_leaves_current_alone(account):
+    account.run()
+
+    class Down(MemoryIssuer):
+        lists = False
+
+        def issue(self, request, *, idempotency_key):
+            raise ServerError("issuer — 503", status=503)
+
+        def verify(self, token):
+            raise ServerError("issuer — 503", status=503)
+
+    account.issuer = Down(clock=account.clock)
+    report = account.run(force=True)
+    assert report.state == "failed"
+    assert isinstance(report.error, ServerError)
+    assert account.current.id == "tok_1"
+
+
+def test_an_unknown_scope_is_the_issuers_word_and_fails_the_run(account):
+    class Strict(MemoryIssuer):
+        def issue(self, request, *, idempotency_key):
+            raise RequestRejected("issuer — 400 unknown scope: fly", status=400)
+
+    account.issuer = Strict(clock=account.clock)
+    report = account.run()
+    assert (report.state, report.reason) == ("failed", "issuer — 400 unknown scope: fly")
+
+
+def test_a_key_used_under_another_policy_moves_on_to_the_next_attempt(account):
+    crash_after_issue(account)
+    account.policy = RotationPolicy("acme", scopes=["audit:read"])
+    account.run()
+    assert account.current.scopes == ("audit:read",)
+
+
+def crash_after_issue(account) -> None:
+    class Crashing(MemoryStore):
+        def stage(self, token):
+            raise KeyboardInterrupt
+
+    account.store.__class__ = Crashing
+    with pytest.raises(KeyboardInterrupt):
+        account.run()
+    account.store.__class__ = MemoryStore
+
+
+def test_a_crash_after_issuing_costs_no_second_token(account):
+    crash_after_issue(account)
+    account.run()
+    assert account.issuer.live == {account.current.id} == {"tok_1"}
+
+
+class Doa(MemoryIssuer):
+    """The first ``dead`` tokens it issues are dead on arrival, and look an hour old."""
+
+    dead = 1
+    age = HOUR
+
+    def _new(self, request: TokenRequest) -> Token:
+        token = super()._new(request)
+        if len(self._tokens) <= self.dead:
+            info = self._infos[token.id]
+            self._infos[token.id] = replace(info, revoked_at=self._clock.now())
+        old = self._clock.now().timestamp() - self.age
+        born = self._clock.now().fromtimestamp(old, self._clock.now().tzinfo)
+        token = Token(token.reveal(), id=token.id, scopes=token.scopes, issued_at=born)
+        self._tokens[token.id] = token
+        return token
+
+
+def test_a_token_that_is_dead_on_arrival_is_not_stored_and_another_is_asked_for(account):
+    account.issuer = Doa(clock=account.clock)
+    report = account.run()
+    assert account.current.id == "tok_2"
+    assert ("stage", "tok_1") not in kinds(report)
+
+
+def test_an_issuer_that_gives_only_dead_tokens_calls_for_a_person_after_sixteen(account):
+    account.issuer = Doa(clock=account.clock)
+    account.issuer.dead = 99
+    report = account.run()
+    assert report.state == "attention"
+    assert len(account.issuer._tokens) == 16
+    assert not any(account.store.versions())
+
+
+def test_a_token_not_accepted_yet_is_waited_for_and_then_used(account):
+    account.issuer = Doa(clock=account.clock)
+    account.issuer.age = 0.0
+    report = account.run()
+    assert (report.state, account.store.versions().pending) == ("waiting", None)
+    assert (report.next_due - account.clock.now()).total_seconds() == 60
+    info = account.issuer._infos["tok_1"]
+    account.issuer._infos["tok_1"] = replace(info, revoked_at=None)
+    account.run()
+    assert account.current.id == "tok_1"
+
+
+def test_an_issuer_that_answers_twice_the_same_token_gets_attention_not_a_loop(account):
+    account.run()
+    same = account.current
+
+    class Stuck(MemoryIssuer):
+        def issue(self, request, *, idempotency_key):
+            return same
+
+    account.issuer.__class__ = Stuck
+    report = account.run(force=True)
+    assert report.state == "attention"
+    assert account.current == same
+
+
+def test_an_issuer_whose_new_token_kills_the_old_one_is_refused_without_allow_gap(account):
+    account.run()
+    account.issuer.overlap = False
+    report = account.run(force=True)
+    assert report.state == "attention"
+    assert "allow_gap" in report.reason
+    account.policy = RotationPolicy("acme", allow_gap=True)
+    account.run(force=True)
+    assert account.current.id == "tok_2"
+
+
+def test_an_issued_token_refused_with_403_is_not_staged(account):
+    class FromElsewhere(MemoryIssuer):
+        def verify(self, token):
+            raise PermissionDenied("API — 403", status=403)
+
+    account.issuer = FromElsewhere(clock=account.clock)
+    report = account.run()
+    assert report.state == "attention"
+    assert "allowed_ips" in report.reason
+    assert not any(account.store.versions())
+
+
+# ── row 2: PENDING ──────────────────────────────────────────────────────────────────────────────
+
+
+def stage_one(account) -> Token:
+    """A token issued and staged, by a run that then died."""
+    account.run()
+    token = account.issuer.issue(
+        TokenRequest(account_name(account)), idempotency_key="of a run that died"
+    )
+    account.store.stage(token)
+    return token
+
+
+def account_name(account) -> str:
+    return next(iter(account.issuer._infos.values())).name
+
+
+def test_a_pending_token_left_by_a_crash_is_verified_and_promoted(account):
+    token = stage_one(account)
+    report = account.run()
+    assert kinds(report)[0] == ("promote", token.id)
+    assert account.current == token
+    assert account.previous.id == "tok_1"
+
+
+def test_a_pending_token_that_the_api_refuses_is_revoked_and_forgotten(account):
+    token = stage_one(account)
+    account.issuer.revoke(token)
+    account.pass_time(61)
+    report = account.run()
+    assert kinds(report) == [("revoke", token.id), ("discard", token.id)]
+    assert account.current.id == "tok_1"
+
+
+def test_a_pending_token_refused_within_a_minute_of_its_issue_is_given_time(account):
+    token = stage_one(account)
+    account.issuer.revoke(token)
+    report = account.run()
+    assert report.state == "waiting"
+    assert account.store.versions().pending == token
+
+
+def test_a_pending_token_about_which_the_api_is_silent_waits(account):
+    token = stage_one(account)
+
+    class Silent(MemoryIssuer):
+        def verify(self, token):
+            raise TransportError("no answer")
+
+    account.issuer.__class__ = Silent
+    assert account.run().state == "waiting"
+    assert account.store.versions().pending == token
+
+
+def test_a_pending_token_refused_with_403_calls_for_a_person_and_is_kept(account):
+    token = stage_one(account)
+
+    class FromElsewhere(MemoryIssuer):
+        def verify(self, token):
+            raise PermissionDenied("API — 403", status=403)
+
+    account.issuer.__class__ = FromElsewhere
+    report = account.run()
+    assert report.state == "attention"
+    assert account.store.versions().pending == token
+
+
+def test_a_pending_token_waits_for_previous_to_go(rotated):
+    token = rotated.issuer.issue(TokenRequest("other"), idempotency_key="x")
+    rotated.store.stage(token)
+    report = rotated.run()
+    assert report.state == "waiting"
+    assert "tok_1 has to be revoked first" in report.reason
+    assert rotated.current.id == "tok_2"
+
+
+# ── row 1: PREVIOUS ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_previous_stays_alive_through_its_grace(rotated):
+    rotated.pass_time(24 * HOUR - 1)
+    assert rotated.run().actions == ()
+    assert rotated.issuer.live == {"tok_1", "tok_2"}
+
+
+def test_previous_is_revoked_and_proved_dead_after_its_grace(rotated):
+    rotated.pass_time(24 * HOUR)
+    report = rotated.run()
+    assert kinds(report) == [("revoke", "tok_1"), ("discard", "tok_1")]
+    assert rotated.issuer.live == {"tok_2"}
+    assert rotated.previous is None
+
+
+def test_force_does_not_shorten_a_grace(rotated):
+    report = rotated.run(force=True)
+    assert report.state == "waiting"
+    assert report.next_due == rotated.store.versions().promoted_at + rotated.policy.grace
+    assert rotated.issuer.live == {"tok_1", "tok_2"}
+
+
+def test_previous_in_use_is_spared_and_the_address_is_told(rotated):
+    rotated.pass_time(25 * HOUR)
+    rotated.issuer.use(Token("memory-issuer-token-000001"), address="198.51.100.7")
+    report = rotated.run()
+    assert report.state == "waiting"
+    assert "198.51.100.7" in report.reason
+    assert rotated.issuer.live == {"tok_1", "tok_2"}
+    [event] = [e for e in rotated.events if e.name == "previous_used_after_grace"]
+    assert event.facts["address"] == "198.51.100.7"
+
+
+def test_previous_in_use_is_revoked_at_the_limit(rotated):
+    rotated.pass_time(7 * DAY)
+    rotated.issuer.use(Token("memory-issuer-token-000001"))
+    rotated.run()
+    assert rotated.issuer.live == {"tok_2"}
+
+
+def test_a_token_that_is_not_ours_is_never_revoked_while_in_use(account):
+    pasted = account.issuer.issue(TokenRequest("made in the dashboard"), idempotency_key="x")
+    account.store.stage(Token(pasted.reveal()))
+    account.store.promote(Token(pasted.reveal()).id, replacing=None)
+    account.run(force=True)
+    account.pass_time(99 * DAY)
+    account.issuer.use(pasted)
+    report = account.run()
+    assert report.state == "attention"
+    assert pasted.id in account.issuer.live
+
+
+def test_a_pasted_token_is_resolved_to_its_id_and_revoked_after_its_grace(account):
+    pasted = account.issuer.issue(TokenRequest("made in the dashboard"), idempotency_key="x")
+    account.store.stage(Token(pasted.reveal()))
+    account.store.promote(Token(pasted.reveal()).id, replacing=None)
+    account.run(force=True)
+    account.pass_time(25 * HOUR)
+    account.run()
+    assert pasted.id not in account.issuer.live
+    assert account.previous is None
+
+
+def test_a_failed_revoke_is_a_state_and_is_tried_again_every_run(rotated):
+    rotated.pass_time(25 * HOUR)
+
+    class CannotRevoke(MemoryIssuer):
+        def revoke(self, token):
+            raise ServerError("issuer — 500", status=500)
+
+    rotated.issuer.__class__ = CannotRevoke
+    report = rotated.run()
+    assert report.state == "waiting"
+    assert "rotated, revoke pending" in report.reason
+    assert rotated.current.id == "tok_2"
+    rotated.issuer.__class__ = MemoryIssuer
+    assert rotated.run().state == "done"
+    assert rotated.issuer.live == {"tok_2"}
+
+
+def test_a_revoke_that_kills_nothing_is_not_believed(rotated):
+    rotated.pass_time(25 * HOUR)
+
+    class Liar(MemoryIssuer):
+        def revoke(self, token):
+            pass
+
+    rotated.issuer.__class__ = Liar
+    report = rotated.run()
+    assert "revoke pending" in report.reason
+    assert rotated.previous.id == "tok_1"
+
+
+# ── row 5: no way forward yet ───────────────────────────────────────────────────────────────────
+
+
+def test_a_dying_current_does_not_wait_for_previous(rotated):
+    rotated.issuer.revoke("tok_2")
+    report = rotated.run()
+    assert report.state == "attention"
+    assert "tok_1" in report.reason
+    assert "revoke_abandoned" in rotated.told()
+    assert rotated.current.id == "tok_3"
+    assert "tok_1" in rotated.issuer.live, "the abandoned token is left to the next run's sweep"
+    rotated.pass_time(HOUR)
+    rotated.run()
+    assert rotated.issuer.live == {"tok_3"}
+
+
+def test_a_current_that_expires_before_previous_can_go_does_not_wait(account):
+    account.policy = RotationPolicy("acme", grace=2 * DAY, expires_in=9 * DAY)
+    account.run()
+    account.pass_time(1 * DAY)
+    account.run(force=True)
+    account.pass_time(1 * DAY)
+    in_a_minute = account.clock.now() + timedelta(minutes=1)
+    account.hold(current=Token(account.current.reveal(), id="tok_2", expires_at=in_a_minute))
+    account.run()
+    assert account.current.id == "tok_3"
+
+
+# ── row 6: orphans ──────────────────────────────────────────────────────────────────────────────
+
+
+def orphan(account, key="lost") -> Token:
+    return account.issuer.issue(TokenRequest(account_name(account)), idempotency_key=key)
+
+
+def test_a_token_that_was_issued_and_lost_is_revoked_once_it_is_old_enough(account):
+    account.run()
+    lost = orphan(account)
+    account.pass_time(HOUR - 1)
+    account.run()
+    assert lost.id in account.issuer.live
+    account.pass_time(1)
+    assert ("revoke", lost.id) in kinds(account.run())
+    assert account.issuer.live == {"tok_1"}
+
+
+def test_an_orphan_in_use_is_somebodys_and_calls_for_a_person(account):
+    account.run()
+    lost = orphan(account)
+    account.pass_time(2 * HOUR)
+    account.issuer.use(lost, address="203.0.113.5")
+    report = account.run()
+    assert report.state == "attention"
+    assert "203.0.113.5" in report.reason
+    assert lost.id in account.issuer.live
+
+
+def test_tokens_of_other_names_are_never_touched(account):
+    account.run()
+    foreign = account.issuer.issue(TokenRequest("acme"), idempotency_key="theirs")
+    account.pass_time(99 * DAY)
+    account.run()
+    assert foreign.id in account.issuer.live
+
+
+def test_the_sweep_never_takes_a_held_token_for_an_orphan_though_its_id_is_unknown(account):
+    """CURRENT was issued under our own name, then pasted back by hand: its stored id is a fingerprint."""
+    account.run()
+    bare = Token(account.current.reveal())
+    account.hold(current=bare)
+    account.pass_time(2 * HOUR)
+    account.run()
+    assert account.issuer.live == {"tok_1"}
+
+
+def test_the_sweep_does_not_run_where_a_held_token_cannot_be_resolved(account):
+    account.run()
+    lost = orphan(account)
+    bare = Token(account.current.reveal())
+    account.hold(current=bare)
+    account.pass_time(2 * HOUR)
+
+    class Silent(MemoryIssuer):
+        def verify(self, token):
+            raise TransportError("no answer")
+
+    account.issuer.__class__ = Silent
+    account.run()
+    assert lost.id in account.issuer.live
+
+
+def test_one_rotator_lists_no_more_often_than_a_token_can_become_an_orphan(account):
+    class Counting(MemoryIssuer):
+        lists_asked = 0
+
+        def list(self, name: str) -> Iterator[TokenInfo]:
+            self.lists_asked += 1
+            return super().list(name)
+
+    account.issuer = Counting(clock=account.clock)
+    rotator = account.rotator()
+    for _ in range(6):
+        rotator.run()
+        account.pass_time(HOUR / 4)
+    assert account.issuer.lists_asked == 2
+
+
+def test_an_issuer_that_cannot_list_rotates_all_the_same(account):
+    class NoList(MemoryIssuer):
+        lists = False
+
+        def list(self, name):
+            raise IssuerError("issuer — it cannot list")
+
+    account.issuer = NoList(clock=account.clock)
+    account.run()
+    account.run(force=True)
+    account.pass_time(25 * HOUR)
+    assert account.run().state == "done"
+    assert account.issuer.live == {"tok_2"}
+
+
+# ── conflicts, failures, dry runs ───────────────────────────────────────────────────────────────
+
+
+def test_after_a_lost_race_nothing_is_revoked_in_that_run(account):
+    class Racing(MemoryStore):
+        def promote(self, token_id, *, replacing):
+            raise ConflictError("store — another writer was first", uri=self.uri)
+
+    account.run()
+    account.pass_time(2 * HOUR)
+    lost = orphan(account)
+    account.pass_time(2 * HOUR)
+    account.store.__class__ = Racing
+    report = account.run(force=True)
+    assert report.state == "waiting"
+    assert "revoke" not in [a.kind for a in report.actions]
+    assert lost.id in account.issuer.live
+
+
+def test_a_store_that_is_down_fails_the_run_with_its_error(account):
+    class Down(MemoryStore):
+        def versions(self):
+            raise ProviderUnavailable("memory: — down", uri="memory:")
+
+    account.store.__class__ = Down
+    report = account.run()
+    assert report.state == "failed"
+    assert isinstance(report.error, ProviderUnavailable)
+
+
+def test_a_dry_run_says_what_would_be_done_and_changes_nothing(rotated):
+    rotated.pass_time(25 * HOUR)
+    before, live = rotated.store.versions(), rotated.issuer.live
+    report = rotated.rotator().run(force=True, dry_run=True)
+    assert [(a.kind, a.outcome) for a in report.actions] == [
+        ("revoke", "planned"),
+        ("discard", "planned"),
+        ("issue", "planned"),
+        ("stage", "planned"),
+        ("promote", "planned"),
+    ]
+    assert rotated.store.versions() == before
+    assert rotated.issuer.live == live
+    assert rotated.events == []
+
+
+def test_every_step_is_told_with_ids_and_never_with_values(account):
+    account.run()
+    account.run(force=True)
+    account.pass_time(25 * HOUR)
+    account.run()
+    assert [n for n in account.told() if n != "rotation_finished"] == [
+        *("token_issued", "token_staged", "token_promoted") * 2,
+        "token_revoked",
+        "token_discarded",
+    ]
+    assert "memory-issuer-token" not in repr(account.events)
+
+
+# ── rollback ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_rollback_makes_previous_current_again(rotated):
+    report = rotated.rotator().rollback()
+    assert report.state == "done"
+    assert rotated.current.id == "tok_1"
+    assert rotated.previous.id == "tok_2"
+    assert rotated.issuer.live == {"tok_1", "tok_2"}
+
+
+def test_a_rollback_that_died_after_staging_is_completed_by_the_next_run(rotated):
+    rotated.store.stage(rotated.previous)
+    rotated.run()
+    assert rotated.current.id == "tok_1"
+
+
+def test_a_staged_rollback_is_not_revoked_though_previous_outlived_its_grace(rotated):
+    rotated.store.stage(rotated.previous)
+    rotated.pass_time(25 * HOUR)
+    rotated.run()
+    assert rotated.current.id == "tok_1"
+    assert "tok_1" in rotated.issuer.live
+
+
+def test_a_rollback_to_a_dead_token_is_refused(rotated):
+    rotated.issuer.revoke("tok_1")
+    report = rotated.rotator().rollback()
+    assert report.state == "failed"
+    assert rotated.current.id == "tok_2"
+
+
+def test_a_rollback_with_nothing_to_roll_back_to_is_refused(account):
+    account.run()
+    assert account.rotator().rollback().state == "failed"
+
+
+def test_after_a_rollback_the_next_rotation_does_not_reuse_the_token_rolled_away(rotated):
+    rotated.rotator().rollback()
+    rotated.pass_time(25 * HOUR)
+    rotated.run()
+    assert rotated.issuer.live == {"tok_1"}
+    rotated.run(force=True)
+    assert rotated.current.id == "tok_3"
+
+
+# ── emergency ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_emergency_replaces_current_and_kills_it_at_once(account):
+    account.run()
+    report = account.rotator().revoke()
+    assert report.state == "done"
+    assert kinds(report) == [
+        ("issue", "tok_2"),
+        ("stage", "tok_2"),
+        ("promote", "tok_2"),
+        ("revoke", "tok_1"),
+        ("discard", "tok_1"),
+    ]
+    assert account.issuer.live == {account.current.id} == {"tok_2"}
+
+
+def test_an_emergency_kills_what_else_is_held(rotated):
+    leftover = rotated.issuer.issue(TokenRequest("acme"), idempotency_key="leftover")
+    rotated.store.stage(leftover)
+    assert rotated.rotator().revoke().state == "done"
+    assert rotated.issuer.live == {rotated.current.id}
+    assert rotated.current.id not in {"tok_1", "tok_2", leftover.id}
+
+
+def test_an_emergency_does_not_reuse_a_leftover_that_it_killed_itself(account):
+    """The leftover came from the very key that the replacement would be asked for with."""
+    account.run()
+
+    class Crashing(MemoryStore):
+        def promote(self, token_id, *, replacing):
+            raise KeyboardInterrupt
+
+    account.store.__class__ = Crashing
+    with pytest.raises(KeyboardInterrupt):
+        account.run(force=True)
+    account.store.__class__ = MemoryStore
+    assert account.store.versions().pending.id == "tok_2"
+    assert account.rotator().revoke().state == "done"
+    assert account.issuer.live == {account.current.id} == {"tok_3"}
+
+
+def test_repeating_an_emergency_by_id_does_not_kill_the_good_new_token(account):
+    account.run()
+    account.rotator().revoke()
+    report = account.rotator().revoke(token_id="tok_1")
+    assert report.state == "done"
+    assert account.issuer.live == {"tok_2"}
+
+
+def test_an_emergency_by_id_finds_a_pasted_token_by_what_the_api_calls_it(account):
+    pasted = account.issuer.issue(TokenRequest("dashboard"), idempotency_key="x")
+    account.store.stage(Token(pasted.reveal()))
+    account.store.promote(Token(pasted.reveal()).id, replacing=None)
+    assert account.rotator().revoke(token_id=pasted.id).state == "done"
+    assert pasted.id not in account.issuer.live
+    assert account.current.id != pasted.id
+
+
+def test_an_emergency_without_replacement_leaves_current_dead_and_says_so(account):
+    account.run()
+    report = account.rotator().revoke(replace=False)
+    assert report.state == "attention"
+    assert account.issuer.live == set()
+
+
+def test_killing_by_id_without_replacement_needs_no_store(account):
+    account.run()
+
+    class Down(MemoryStore):
+        def versions(self):
+            raise ProviderUnavailable("memory: — down", uri="memory:")
+
+    account.store.__class__ = Down
+    assert account.rotator().revoke(token_id="tok_1", replace=False).state == "done"
+    assert account.issuer.live == set()
+
+
+@pytest.mark.parametrize("stage", ["pending", "previous"])
+def test_an_emergency_for_another_stage_leaves_current_alone(rotated, stage):
+    if stage == "pending":
+        rotated.store.stage(rotated.issuer.issue(TokenRequest("acme"), idempotency_key="p"))
+    doomed = getattr(rotated.store.versions(), stage).id
+    assert rotated.rotator().revoke(stage=stage).state == "done"
+    assert doomed not in rotated.issuer.live
+    assert rotated.current.id == "tok_2"
+    assert "tok_2" in rotated.issuer.live
+
+
+def test_an_emergency_that_cannot_prove_the_death_says_still_alive(account):
+    account.run()
+
+    class Liar(MemoryIssuer):
+        def revoke(self, token):
+            pass
+
+    account.issuer.__class__ = Liar
+    report = account.rotator().revoke()
+    assert report.state == "failed"
+    assert "STILL ALIVE" in report.reason
+    assert account.current.id == "tok_2", "the replacement stands"
+
+
+def test_an_emergency_whose_replacement_is_not_accepted_yet_says_still_alive(account):
+    account.run()
+
+    class Slow(MemoryIssuer):
+        def verify(self, token):
+            raise AuthenticationError("API — 401", status=401)
+
+    account.issuer.__class__ = Slow
+    report = account.rotator().revoke()
+    assert report.state == "failed"
+    assert "STILL ALIVE" in report.reason
+
+
+def test_the_id_is_told_before_anything_is_killed(account):
+    account.run()
+    account.events.clear()
+    account.rotator().revoke()
+    assert (account.events[0].name, account.events[0].token_id) == ("emergency_started", "tok_1")
