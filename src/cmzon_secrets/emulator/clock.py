@@ -1,0 +1,55 @@
+"""The emulator's time: the machine's, moved by ``POST /_emulator/clock``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
+
+__all__ = ["ShiftedClock", "format_time", "next_midnight"]
+
+
+class ShiftedClock(Clock):
+    """A clock that can be advanced, or set back, by any number of seconds.
+
+    The wall clock follows both ways. ``monotonic`` follows forward only: a sliding second that is
+    measured with it neither repeats nor stretches when the wall clock is set back.
+    """
+
+    def __init__(self, base: Clock = SYSTEM_CLOCK, shift: float = 0.0) -> None:
+        self._base = base
+        self._forward = 0.0
+        self.shift = shift
+
+    def now(self) -> datetime:
+        """UTC, shifted."""
+        return self._base.now() + timedelta(seconds=self.shift)
+
+    def monotonic(self) -> float:
+        """Seconds that never step back."""
+        return self._base.monotonic() + self._forward
+
+    def timestamp(self) -> float:
+        """``now`` as Unix seconds."""
+        return self.now().timestamp()
+
+    def advance(self, seconds: float) -> None:
+        """Shift the clock; negative seconds set it back."""
+        self.shift += seconds
+        self._forward += max(0.0, seconds)
+
+    def clear(self) -> None:
+        """The machine's own time again."""
+        self.shift = 0.0
+
+
+def format_time(timestamp: float | None) -> str | None:
+    """Unix seconds as RFC 3339 in UTC; None stays None."""
+    if timestamp is None:
+        return None
+    return datetime.fromtimestamp(timestamp, UTC).isoformat().replace("+00:00", "Z")
+
+
+def next_midnight(now: datetime) -> datetime:
+    """When the UTC day of ``now`` ends."""
+    return datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)

@@ -1,0 +1,228 @@
+"""The emulator as an object, and as a program in the foreground."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
+from cmzon_secrets.emulator.account import Account
+from cmzon_secrets.emulator.controls import is_loopback
+from cmzon_secrets.emulator.home import Home
+from cmzon_secrets.emulator.server import ServerThread, listen
+from cmzon_secrets.emulator.state import Journal
+from cmzon_secrets.emulator.tokens import deriving
+from cmzon_secrets.errors import ConfigurationError, missing_extra
+
+__all__ = ["Emulator", "ReadyLine", "serve"]
+
+HOST = "127.0.0.1"
+_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyLine:
+    """What a program needs to use a running emulator; ``ca`` is None without TLS."""
+
+    base_url: str
+    dashboard_url: str
+    admin_token_file: str
+    ca: str | None
+
+    def as_dict(self) -> dict[str, str | None]:
+        """The members of the JSON line."""
+        return asdict(self)
+
+
+class Emulator:
+    """The CMzon API on a loopback address, in a thread of this process.
+
+        with Emulator() as emulator:
+            Client(…, base_url=emulator.base_url)
+
+    ``port`` 0 takes a free one. ``tls``: HTTPS with a certificate of a local CA, whose path is
+    ``ca``. ``state``: a folder in which tokens, messages and the CA survive; without it everything
+    is forgotten and removed at the end. ``new_account``: 1,000 messages a day instead of 10,000.
+    ``clock``: the time before any shift; everything but injected delays follows it.
+
+    Raises ConfigurationError on entering where the port, the host or the folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        tls: bool = False,
+        state: str | os.PathLike[str] | None = None,
+        new_account: bool = False,
+        host: str = HOST,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._port = port
+        self._tls = tls
+        self._state = state
+        self._new_account = new_account
+        self._host = _checked_host(host)
+        self._clock = clock
+        self._running: _Running | None = None
+
+    def start(self) -> None:
+        """Return when requests are answered."""
+        if self._running is not None:
+            raise ConfigurationError("emulator — it is already running")
+        with ExitStack() as undo:
+            home = Home(self._state)
+            undo.callback(home.close)
+            journal = Journal(home.database)
+            undo.callback(journal.close)
+            account = self._open_account(journal, home)
+            reveal = partial(account.tokens.value_of, account.admin)
+            home.write_admin_token(reveal)
+            context, ca = _tls(home) if self._tls else (None, None)
+            listener = listen(self._host, self._port)
+            undo.callback(listener.close)
+            server = ServerThread(account, listener, context)
+            base_url = _url("https" if self._tls else "http", self._host, listener.getsockname()[1])
+            ready = ReadyLine(
+                base_url=base_url,
+                dashboard_url=f"{base_url}/dashboard",
+                admin_token_file=str(home.admin_token_file),
+                ca=str(ca) if ca is not None else None,
+            )
+            server.start()
+            undo.callback(server.stop)
+            self._running = _Running(server, ready, reveal, undo.pop_all())
+
+    def stop(self) -> None:
+        """End every connection, write the state, remove what was only temporary."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.undo.close()
+
+    def stats(self) -> dict[str, Any]:
+        """What ``GET /_emulator/stats`` answers."""
+        return self._now.server.stats()
+
+    @property
+    def ready_line(self) -> ReadyLine:
+        """Where it is and what to read."""
+        return self._now.ready
+
+    @property
+    def base_url(self) -> str:
+        """Scheme, host and port."""
+        return self._now.ready.base_url
+
+    @property
+    def ca(self) -> str | None:
+        """Path of the CA certificate to trust; None without TLS."""
+        return self._now.ready.ca
+
+    @property
+    def admin_token(self) -> str:
+        """The bare value of a token with every scope."""
+        return self._now.admin_token()
+
+    @property
+    def _now(self) -> _Running:
+        if self._running is None:
+            raise ConfigurationError("emulator — it is not running", hint="use it in a with block")
+        return self._running
+
+    def _open_account(self, journal: Journal, home: Home) -> Account:
+        try:
+            return Account(
+                journal,
+                deriving(home.token_secret()),
+                new_account=self._new_account,
+                clock=self._clock,
+            )
+        except sqlite3.Error as error:
+            raise ConfigurationError(
+                f"emulator state {home.path} — {error}",
+                hint="make room there, or remove the folder and start anew",
+            ) from error
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        where = self._running.ready.base_url if self._running is not None else "not running"
+        return f"<Emulator {where}>"
+
+
+def serve(
+    on_ready: Callable[[ReadyLine], None],
+    *,
+    host: str = HOST,
+    port: int = 0,
+    tls: bool = False,
+    state: str | os.PathLike[str] | None = None,
+    new_account: bool = False,
+) -> None:
+    """Run an emulator until SIGINT or SIGTERM; ``on_ready`` is called once it answers.
+
+    To be called in the main thread. Raises ConfigurationError like ``Emulator``.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigurationError(
+            "emulator — it serves in the main thread only", hint="use Emulator"
+        )
+    emulator = Emulator(host=host, port=port, tls=tls, state=state, new_account=new_account)
+    # Blocked before any thread exists: every thread inherits that, so a signal at any moment waits
+    # for sigwait and never interrupts half a start or half a stop.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        with emulator:
+            on_ready(emulator.ready_line)
+            signal.sigwait(_STOP_SIGNALS)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    server: ServerThread
+    ready: ReadyLine
+    admin_token: Callable[[], str]  # no repr or vars() shows it
+    undo: ExitStack
+
+
+def _checked_host(host: str) -> str:
+    if not is_loopback(host):
+        raise ConfigurationError(
+            f"emulator host {host!r} — only loopback addresses are served",
+            hint="use 127.0.0.1 or ::1",
+        )
+    return HOST if host == "localhost" else host
+
+
+def _tls(home: Home) -> tuple[ssl.SSLContext, Path]:
+    try:
+        from cmzon_secrets.emulator.certificates import server_context
+    except ModuleNotFoundError as error:
+        raise missing_extra("emulator", "emulator with TLS") from error
+    return server_context(home)
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

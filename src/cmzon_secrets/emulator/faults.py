@@ -1,0 +1,183 @@
+"""Faults to rehearse: which, where, how often; deterministic where a seed is given."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import Response
+
+from cmzon_secrets.emulator.answers import (
+    Abort,
+    Refusal,
+    insufficient_permissions,
+    invalid_token,
+)
+from cmzon_secrets.emulator.fields import Fields
+
+__all__ = ["Effect", "Fault", "Faults"]
+
+LONGEST_LATENCY = 3600.0
+_FIELDS = (
+    *("route", "status", "retry_after", "latency", "reset"),
+    *("after_accept", "count", "probability", "seed"),
+)
+
+
+@dataclass(slots=True)
+class Fault:
+    """One fault: what it does to which requests of ``route``.
+
+    ``count`` is how often it still strikes (None: for ever), ``probability`` how likely it is at
+    each request. ``after_accept``: the request takes effect first; one that is refused keeps its
+    answer and uses nothing up.
+    """
+
+    route: str
+    status: int | None = None
+    retry_after: float | None = None
+    latency: float = 0.0
+    reset: bool = False
+    after_accept: bool = False
+    count: int | None = None
+    probability: float = 1.0
+    seed: int = 0
+    _draws: random.Random = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._draws = random.Random(self.seed)  # noqa: S311  # a rehearsal must be repeatable
+
+    @classmethod
+    def parse(cls, body: dict[str, Any], routes: Collection[str]) -> Fault:
+        """Raises Refusal (400) naming the field at fault."""
+        fields = Fields(body, known=_FIELDS)
+        fault = cls(
+            route=_route(fields, routes),
+            status=fields.integer("status", least=400, most=599),
+            retry_after=fields.number("retry_after", least=0, most=86400),
+            latency=fields.number("latency", least=0, most=LONGEST_LATENCY) or 0.0,
+            reset=fields.flag("reset"),
+            after_accept=fields.flag("after_accept"),
+            count=fields.integer("count", least=1, most=10**9),
+            probability=_probability(fields),
+            seed=_seed(fields),
+        )
+        _check_that_it_does_something(fields, fault)
+        return fault
+
+    @property
+    def replaces_answer(self) -> bool:
+        """Whether it does more than delay."""
+        return self.reset or self.status is not None
+
+    def strikes(self) -> bool:
+        """Draw, and use up one of ``count`` where it strikes."""
+        if self.count == 0 or self._draws.random() >= self.probability:
+            return False
+        if self.count is not None:
+            self.count -= 1
+        return True
+
+    def entry(self) -> dict[str, Any]:
+        """The fault as listings show it."""
+        shown = {name: getattr(self, name) for name in _FIELDS}
+        return {name: value for name, value in shown.items() if value is not None}
+
+
+@dataclass(slots=True)
+class Effect:
+    """What the faults that struck do together to one request."""
+
+    latency: float = 0.0
+    fault: Fault | None = None
+
+    def response(self) -> Response | None:
+        """The answer that replaces the true one; None: the true one stands."""
+        if self.fault is None:
+            return None
+        return Abort() if self.fault.reset else _refusal(self.fault).response()
+
+
+class Faults:
+    """The faults in force, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(self._faults)
+
+    def add(self, fault: Fault) -> None:
+        """Put a fault in force."""
+        self._faults.append(fault)
+
+    def clear(self) -> None:
+        """End every fault."""
+        self._faults.clear()
+
+    def strike(self, route: str, *, accepted: bool) -> Effect:
+        """Draw for one request, before it is handled or after it was accepted.
+
+        Delays add up. The first fault that replaces the answer is the only one of its kind to be
+        drawn, so that "500 three times", then "429 twice" come one after the other.
+        """
+        effect = Effect()
+        for fault in self._faults:
+            if fault.route != route or fault.after_accept is not accepted:
+                continue
+            if fault.replaces_answer and effect.fault is not None:
+                continue
+            if fault.strikes():
+                effect.latency += fault.latency
+                effect.fault = fault if fault.replaces_answer else effect.fault
+        self._faults = [fault for fault in self._faults if fault.count != 0]
+        return effect
+
+
+def _route(fields: Fields, routes: Collection[str]) -> str:
+    route = fields.text("route", longest=200)
+    if route not in routes:
+        raise fields.complain("route", f"unknown; known: {', '.join(routes)}")
+    return route
+
+
+def _probability(fields: Fields) -> float:
+    given = fields.number("probability", least=0, most=1)
+    return 1.0 if given is None else given
+
+
+def _seed(fields: Fields) -> int:
+    given = fields.integer("seed", least=0, most=2**53)
+    return secrets.randbits(32) if given is None else given
+
+
+def _check_that_it_does_something(fields: Fields, fault: Fault) -> None:
+    if not fault.replaces_answer and not fault.latency:
+        raise fields.complain("status", "a fault needs status, reset or latency")
+    if fault.retry_after is not None and fault.status is None:
+        raise fields.complain("retry_after", "it needs a status to go with")
+
+
+def _refusal(fault: Fault) -> Refusal:
+    status, wait = fault.status or 500, fault.retry_after
+    if status == 401:
+        refusal = invalid_token()
+    elif status == 403:
+        refusal = insufficient_permissions()
+    elif status == 429:
+        return Refusal(429, "Rate limit exceeded", retry_after=1 if wait is None else wait)
+    else:
+        refusal = Refusal(status, _phrase(status), "A fault set at the emulator")
+    refusal.retry_after = wait
+    return refusal
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown error"

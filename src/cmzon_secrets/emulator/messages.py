@@ -1,0 +1,114 @@
+"""``POST /v1/messages``: checked, limited, accepted once per idempotency key."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from cmzon_secrets.emulator.answers import rate_limited
+from cmzon_secrets.emulator.clock import ShiftedClock
+from cmzon_secrets.emulator.fields import Fields
+from cmzon_secrets.emulator.idempotency import INSERT as INSERT_KEY
+from cmzon_secrets.emulator.idempotency import IdempotencyKeys, Use
+from cmzon_secrets.emulator.limits import Limits
+from cmzon_secrets.emulator.state import Journal
+
+__all__ = ["ROUTE", "Message", "Messages"]
+
+ROUTE = "POST /v1/messages"
+LONGEST_TEXT = 4096
+"""Characters; what WhatsApp allows in a text message."""
+
+_NUMBER = re.compile(r"\+[1-9][0-9]{2,14}", re.ASCII)  # E.164, from the shortest to the longest
+_INSERT = (
+    "INSERT INTO messages (id, recipient, body, token_id, request_id, accepted_at, idempotency_key)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A checked message body."""
+
+    to: str
+    text: str
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Message:
+        """Raises Refusal (400) naming the field at fault."""
+        fields = Fields(body, known=("to", "type", "text"))
+        to = fields.text("to", longest=16)
+        if _NUMBER.fullmatch(to) is None:
+            raise fields.complain("to", "a phone number like +1234567890 is needed")
+        if fields.text("type", longest=40) != "text":
+            raise fields.complain("type", 'only "text" is known')
+        text = fields.inner("text", known=("body",)).text("body", longest=LONGEST_TEXT)
+        return cls(to, text)
+
+
+class Messages:
+    """What was accepted, and whether more may be."""
+
+    def __init__(
+        self, journal: Journal, keys: IdempotencyKeys, clock: ShiftedClock, *, per_day: int
+    ) -> None:
+        self._journal = journal
+        self._keys = keys
+        self._clock = clock
+        sent = _by_day(journal)
+        self.count = sum(sent.values())
+        self.limits = Limits(
+            per_day=per_day,
+            sent=sent,
+            busiest=int(journal.meta("busiest") or 0),
+        )
+
+    def accept(self, message: Message, use: Use | None, *, token_id: str, request_id: str) -> str:
+        """Take a message and return its id; the id of the first one where its key is known.
+
+        Raises Refusal: 422 for a key used with another body, 429 past a limit.
+        """
+        before = self._keys.made_by(use)
+        if before is not None:
+            return before
+        self._take_from_limits()
+        message_id = f"msg_{secrets.token_hex(12)}"
+        self.count += 1
+        key = use.key if use is not None else None
+        now = self._clock.timestamp()
+        self._journal.later(
+            _INSERT, (message_id, message.to, message.text, token_id, request_id, now, key)
+        )
+        if use is not None:
+            self._keys.remember(use, message_id)
+            self._journal.later(INSERT_KEY, use.row(message_id))
+        return message_id
+
+    def rate_headers(self) -> dict[str, str]:
+        """The ``X-RateLimit-*`` headers as of now."""
+        return self.limits.headers(self._clock.now())
+
+    def clear(self) -> None:
+        """Forget every message."""
+        self.count = 0
+        self.limits.clear()
+
+    def _take_from_limits(self) -> None:
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        wait = self.limits.wait(now, monotonic)
+        if wait > 0:
+            raise rate_limited(wait)
+        busiest = self.limits.busiest
+        self.limits.take(now, monotonic)
+        if self.limits.busiest > busiest:
+            self._journal.remember("busiest", self.limits.busiest)
+
+
+def _by_day(journal: Journal) -> Counter[date]:
+    query = "SELECT date(accepted_at, 'unixepoch'), count(*) FROM messages GROUP BY 1"
+    return Counter({datetime.fromisoformat(day).date(): n for day, n in journal.rows(query)})

@@ -1,0 +1,211 @@
+"""The HTTP server: uvicorn in a thread of its own, started and stopped like any other object."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sqlite3
+import ssl
+import struct
+import threading
+from contextlib import suppress
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from cmzon_secrets.emulator.account import Account
+from cmzon_secrets.emulator.answers import ABORT
+from cmzon_secrets.emulator.app import make_app
+from cmzon_secrets.emulator.exchange import Exchange
+from cmzon_secrets.emulator.state import FLUSH_EVERY
+from cmzon_secrets.errors import ConfigurationError
+
+__all__ = ["ServerThread", "listen"]
+
+KEEP_ALIVE = 75
+"""Seconds an idle connection stays open; clients that keep theirs shorter never meet a closed one."""
+DATE_EVERY = 1.0
+"""Seconds between two renewals of the ``Date`` header."""
+STOP_GRACE = 0.3
+"""Seconds that requests under way get when the server stops."""
+
+_LINGER_NONE = struct.pack("ii", 1, 0)  # close() then sends RST and drops what is unsent
+_log = logging.getLogger("cmzon_secrets.emulator")
+
+
+class ServerThread:
+    """Serves an account on a listening socket until ``stop``."""
+
+    def __init__(
+        self, account: Account, listener: socket.socket, tls: ssl.SSLContext | None
+    ) -> None:
+        self._account = account
+        self._listener = listener
+        self._tls = tls
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cmzon-emulator", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: _Server | None = None
+        self._failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Return when requests are answered. Raises what kept the server from starting."""
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    def stop(self) -> None:
+        """End every connection and the thread."""
+        if self._loop is not None and self._server is not None:
+            with suppress(RuntimeError):  # the loop has already ended
+                self._loop.call_soon_threadsafe(self._server.stop)
+        self._thread.join()
+
+    def stats(self) -> dict[str, Any]:
+        """The account's statistics, taken between two requests."""
+        if self._loop is None or not self._thread.is_alive():
+            raise ConfigurationError("emulator — it is not running")
+        return asyncio.run_coroutine_threadsafe(self._stats(), self._loop).result()
+
+    async def _stats(self) -> dict[str, Any]:
+        return self._account.stats()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as failure:  # noqa: BLE001  # start() raises it in the caller's thread
+            self._failure = failure
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        exchange = Exchange(self._account)
+        self._server = _Server(make_app(self._account, exchange), self._tls, exchange, self._ready)
+        flushing = asyncio.create_task(self._keep_flushing())
+        try:
+            await self._server.serve(sockets=[self._listener])
+        finally:
+            flushing.cancel()
+
+    async def _keep_flushing(self) -> None:
+        failing = False
+        while True:
+            await asyncio.sleep(FLUSH_EVERY)
+            try:
+                self._account.journal.now()
+                failing = False
+            except sqlite3.Error as error:
+                if not failing:  # once, not ten times a second
+                    _log.error(
+                        "the emulator's state could not be written: %s", error
+                    )  # one line says it
+                failing = True
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server: tells when it is ready, and stops within ``STOP_GRACE``."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        tls: ssl.SSLContext | None,
+        exchange: Exchange,
+        ready: threading.Event,
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            http=_Connection,
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,  # logging is the host program's
+            proxy_headers=False,  # allowed_ips must see the socket's address
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+        )
+        config.load()
+        config.ssl = tls
+        super().__init__(config)
+        self._exchange = exchange
+        self._ready = ready
+
+    def stop(self) -> None:
+        """Begin to stop; called in the server's thread."""
+        self._exchange.stopping.set()
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        self._ready.set()
+
+    async def main_loop(self) -> None:
+        """Keep the ``Date`` header right until ``stop``, which does not wait for the next tick."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._exchange.stopping.wait(), DATE_EVERY)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the listener; give connections ``STOP_GRACE``, then cut them."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=STOP_GRACE)
+        for connection in list(state.connections):
+            connection.transport.abort()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=STOP_GRACE)
+        await asyncio.sleep(0)  # lets the transports close their sockets
+
+
+class _Connection(H11Protocol):
+    """uvicorn's protocol, with a function in each request's scope that resets the connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.access_log = False
+        app = self.app
+
+        async def with_abort(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["extensions"] = {**scope.get("extensions", {}), ABORT: self._abort}
+            await app(scope, receive, send)
+
+        self.app = with_abort
+
+    def _abort(self) -> None:
+        if not self.transport.is_closing():
+            connection = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+            self.transport.abort()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to a loopback address. Raises ConfigurationError where that can't be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol spelled out: asyncio turns Nagle's algorithm off only where it is, and every
+    # answer would otherwise wait 40 ms for the client's delayed ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(
+            f"emulator port {port} on {host} — {reason}",
+            hint="choose another port from 1 to 65535; 0 takes a free one",
+        ) from error
+    return listener

@@ -1,0 +1,282 @@
+"""The account's tokens: issued, found by value, listed, revoked.
+
+A value is never stored. It is derived from the token's id with the state's secret, which is how
+an idempotent repetition, even after a restart, returns the same value; what is kept is its SHA-256.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count, islice
+from typing import Any
+
+from cmzon_secrets.emulator.answers import invalid_request
+from cmzon_secrets.emulator.clock import format_time
+from cmzon_secrets.emulator.fields import Fields
+from cmzon_secrets.emulator.idempotency import INSERT as INSERT_KEY
+from cmzon_secrets.emulator.idempotency import IdempotencyKeys, Use
+from cmzon_secrets.emulator.state import Journal
+
+__all__ = [
+    "AUDIT",
+    "MANAGE",
+    "SCOPES",
+    "SEND",
+    "Derive",
+    "IssuedToken",
+    "TokenWish",
+    "Tokens",
+    "deriving",
+]
+
+SEND = "messages:send"
+MANAGE = "tokens:manage"
+AUDIT = "audit:read"
+MESSAGING = "whatsapp_business"
+SCOPES = (SEND, MANAGE, AUDIT, MESSAGING)
+
+LONGEST_LIFE = 100 * 366 * 24 * 3600.0
+"""Seconds; beyond it ``expires_in`` is a mistake in the unit."""
+
+_INSERT = "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+Derive = Callable[[str], str]
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class TokenWish:
+    """A checked ``POST /v1/tokens`` body."""
+
+    name: str
+    scopes: tuple[str, ...]
+    expires_in: float | None = None
+    allowed_ips: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> TokenWish:
+        """Raises Refusal (400) naming the field, the scope or the address at fault."""
+        fields = Fields(body, known=("name", "scopes", "expires_in", "allowed_ips"))
+        wish = cls(
+            name=fields.text("name", longest=200),
+            scopes=tuple(fields.texts("scopes", most=len(SCOPES) + 16)),
+            expires_in=fields.number("expires_in", least=1, most=LONGEST_LIFE),
+            allowed_ips=tuple(fields.texts("allowed_ips", most=100)),
+        )
+        _check_scopes(fields, wish.scopes)
+        _networks(wish.allowed_ips)
+        return wish
+
+
+@dataclass(slots=True)
+class IssuedToken:
+    """What the API knows of a token. Times are Unix seconds."""
+
+    seq: int
+    id: str
+    sha256: str
+    name: str
+    scopes: tuple[str, ...]
+    allowed_ips: tuple[str, ...]
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    last_used_at: float | None = None
+    last_used_ip: str | None = None
+    networks: tuple[_Network, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.networks = _networks(self.allowed_ips)
+
+    def live(self, now: float) -> bool:
+        """Neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def allows(self, address: str) -> bool:
+        """Whether a request may come from this address; no list allows all."""
+        if not self.networks:
+            return True
+        caller = ipaddress.ip_address(address)
+        return any(caller in network for network in self.networks)
+
+    def grants(self, scope: str | None) -> bool:
+        """Whether the scopes suffice; ``whatsapp_business`` stands for all of messaging."""
+        return scope is None or scope in self.scopes or (scope == SEND and MESSAGING in self.scopes)
+
+    def entry(self) -> dict[str, Any]:
+        """The token as listings show it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "scopes": list(self.scopes),
+            "created_at": format_time(self.created_at),
+            "expires_at": format_time(self.expires_at),
+            "revoked_at": format_time(self.revoked_at),
+            "last_used_at": format_time(self.last_used_at),
+            "last_used_ip": self.last_used_ip,
+        }
+
+    def row(self) -> tuple[Any, ...]:
+        """What the journal keeps."""
+        return (
+            *(self.seq, self.id, self.sha256, self.name),
+            *(json.dumps(self.scopes), json.dumps(self.allowed_ips)),
+            *(self.created_at, self.expires_at, self.revoked_at),
+            *(self.last_used_at, self.last_used_ip),
+        )
+
+
+class Tokens:
+    """All tokens of the account, in memory, with the journal behind them."""
+
+    def __init__(self, journal: Journal, keys: IdempotencyKeys, derive: Derive) -> None:
+        self._journal = journal
+        self._keys = keys
+        self._derive = derive
+        self._by_id: dict[str, IssuedToken] = {}
+        self._by_hash: dict[str, IssuedToken] = {}
+        for row in journal.rows("SELECT * FROM tokens ORDER BY seq"):
+            self._add(_from_row(row))
+        self._seq = count(1 + max((token.seq for token in self), default=0))
+
+    def __iter__(self) -> Iterator[IssuedToken]:
+        return iter(self._by_id.values())
+
+    def value_of(self, token: IssuedToken) -> str:
+        """The bearer token itself."""
+        return self._derive(token.id)
+
+    def find(self, value: str) -> IssuedToken | None:
+        """The token with this value, dead or alive."""
+        return self._by_hash.get(_hash(value))
+
+    def get(self, token_id: str) -> IssuedToken | None:
+        """The token with this id, dead or alive."""
+        return self._by_id.get(token_id)
+
+    def issue(self, wish: TokenWish, now: float, use: Use | None = None) -> IssuedToken:
+        """Create a token, or find the one that the same key made; it survives what comes next."""
+        before = self._keys.made_by(use)
+        if before is not None:
+            return self._by_id[before]
+        token = self._new(wish, now)
+        key_row = [(INSERT_KEY, use.row(token.id))] if use is not None else []
+        self._journal.now((_INSERT, token.row()), *key_row)
+        self._add(token)
+        if use is not None:
+            self._keys.remember(use, token.id)
+        return token
+
+    def revoke(self, token_id: str, now: float) -> None:
+        """Kill a token for good; an unknown or dead one is no error."""
+        token = self._by_id.get(token_id)
+        if token is not None and token.revoked_at is None:
+            self._journal.now(("UPDATE tokens SET revoked_at = ? WHERE id = ?", (now, token_id)))
+            token.revoked_at = now
+
+    def note_use(self, token: IssuedToken, now: float, address: str) -> None:
+        """Remember when and whence a token was last used."""
+        token.last_used_at, token.last_used_ip = now, address
+        self._journal.later(
+            "UPDATE tokens SET last_used_at = ?, last_used_ip = ? WHERE id = ?",
+            (now, address, token.id),
+            replaces=("use", token.id),
+        )
+
+    def page(
+        self, name: str | None, cursor: str | None, size: int
+    ) -> tuple[list[IssuedToken], str | None]:
+        """Up to ``size`` tokens, oldest first, and the cursor of the next page."""
+        after = self._position(cursor)
+        matching = (
+            token for token in self if token.seq > after and (name is None or token.name == name)
+        )
+        found = list(islice(matching, size + 1))
+        return found[:size], found[size - 1].id if len(found) > size else None
+
+    def counts(self, now: float) -> dict[str, int]:
+        """How many are live, and how many were revoked."""
+        return {
+            "live": sum(token.live(now) for token in self),
+            "revoked": sum(token.revoked_at is not None for token in self),
+        }
+
+    def keep_only(self, kept: IssuedToken) -> None:
+        """Forget every other token; this one is live and unused again."""
+        kept.revoked_at = kept.last_used_at = kept.last_used_ip = None
+        self._by_id.clear()
+        self._by_hash.clear()
+        self._add(kept)
+        self._journal.now((_INSERT, kept.row()))
+
+    def _position(self, cursor: str | None) -> int:
+        if cursor is None:
+            return 0
+        last = self._by_id.get(cursor)
+        if last is None:
+            raise invalid_request("cursor — it is not one that this API gave out")
+        return last.seq
+
+    def _new(self, wish: TokenWish, now: float) -> IssuedToken:
+        token_id = f"tok_{secrets.token_hex(12)}"
+        return IssuedToken(
+            seq=next(self._seq),
+            id=token_id,
+            sha256=_hash(self._derive(token_id)),
+            name=wish.name,
+            scopes=wish.scopes,
+            allowed_ips=wish.allowed_ips,
+            created_at=now,
+            expires_at=None if wish.expires_in is None else now + wish.expires_in,
+        )
+
+    def _add(self, token: IssuedToken) -> None:
+        self._by_id[token.id] = self._by_hash[token.sha256] = token
+
+
+def deriving(secret: bytes) -> Derive:
+    """The function from a token's id to its value; a closure, so that no object shows the secret."""
+
+    def derive(token_id: str) -> str:
+        digest = hmac.digest(secret, token_id.encode(), "sha256")
+        return f"cmz_{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+
+    return derive
+
+
+def _check_scopes(fields: Fields, scopes: tuple[str, ...]) -> None:
+    if not scopes:
+        raise fields.complain("scopes", f"at least one is needed; known: {', '.join(SCOPES)}")
+    for scope in scopes:
+        if scope not in SCOPES:
+            raise fields.complain(
+                "scopes", f"unknown scope {scope[:60]!r}; known: {', '.join(SCOPES)}"
+            )
+
+
+def _networks(addresses: tuple[str, ...]) -> tuple[_Network, ...]:
+    networks = []
+    for address in addresses:
+        try:
+            networks.append(ipaddress.ip_network(address))
+        except ValueError:
+            raise invalid_request(
+                f"allowed_ips — {address[:60]!r} is neither an IP address nor a network"
+            ) from None
+    return tuple(networks)
+
+
+def _from_row(row: tuple[Any, ...]) -> IssuedToken:
+    seq, token_id, sha256, name, scopes, allowed_ips, *times = row
+    lists = (tuple(json.loads(scopes)), tuple(json.loads(allowed_ips)))
+    return IssuedToken(seq, token_id, sha256, name, *lists, *times)
+
+
+def _hash(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()
