@@ -12,11 +12,14 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
+import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from cmzon_secrets.errors import (
     APIError,
@@ -29,6 +32,7 @@ from cmzon_secrets.errors import (
     TransportError,
     without_frames,
 )
+from cmzon_secrets.forks import renew_in_child
 
 if TYPE_CHECKING:
     import httpx2
@@ -49,7 +53,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)  # it may hold a token just issued
 
     def json(self) -> Any:
         """The body as JSON. Raises ValueError for anything else."""
@@ -60,7 +64,7 @@ class Answer:
 
 
 class Session:
-    """A connection pool to one base URL. Thread-safe.
+    """A connection pool to one base URL. Thread-safe and fork-safe.
 
     ``ca``: path of a PEM file to trust instead of the system's store. ``timeout``: seconds to wait
     for each read or write. Raises ConfigurationError for a base URL or CA that cannot be used.
@@ -76,6 +80,8 @@ class Session:
         self._timeout = timeout
         self._http: httpx2.Client | None = None
         self._opening = threading.Lock()
+        self._closed = False
+        renew_in_child(self)
 
     def send(
         self,
@@ -89,16 +95,20 @@ class Session:
         """One request, one answer, whatever its status.
 
         Raises TransportError where no usable answer came; ``may_have_been_sent`` tells whether
-        the server can have acted on it.
+        the server can have acted on it. Raises ConfigurationError for a path or header that must
+        not be sent, RequestRejected for a body that is not JSON.
         """
         import httpx2
 
+        _check_headers(headers or {})
+        content, content_type = _json_body(json)
+        handled = sys.exception()
         try:
             with self._client().stream(
                 method,
                 self.base_url + _checked_path(path),
-                json=json,
-                headers={**(headers or {}), **_authorization(token)},
+                content=content,
+                headers={**content_type, **(headers or {}), **_authorization(token)},
             ) as response:
                 return Answer(
                     response.status_code,
@@ -106,14 +116,29 @@ class Session:
                     _bounded(response, self.base_url),
                 )
         except httpx2.RequestError as error:
-            raise self._transport_error(error) from without_frames(error)
+            _forget_authorization(error)
+            raise self._transport_error(error, handled) from without_frames(error, until=handled)
+        except httpx2.InvalidURL as error:
+            raise ConfigurationError(
+                f"request path — {_short(str(error))}", hint="percent-encode it"
+            ) from without_frames(error, until=handled)
+        except BaseException as error:  # noqa: BLE001  # a Ctrl-C, too, passes frames that hold the header
+            raise without_frames(error, until=handled)
 
     def close(self) -> None:
         """Close the pool."""
+        self._closed = True
         if self._http is not None:
             self._http.close()
 
+    def after_fork(self) -> None:
+        """In a child: new connections, for two processes on one would get each other's answers."""
+        self._http = None
+        self._opening = threading.Lock()
+
     def _client(self) -> httpx2.Client:
+        if self._closed:
+            raise ConfigurationError(f"connection to {self.base_url} — it is closed")
         if self._http is None:
             with self._opening:
                 if self._http is None:
@@ -121,6 +146,8 @@ class Session:
         return self._http
 
     def _open(self) -> httpx2.Client:
+        from http.cookiejar import CookieJar, DefaultCookiePolicy
+
         import httpx2
 
         from cmzon_secrets import __version__
@@ -129,6 +156,7 @@ class Session:
             verify=_tls_context(self._ca),
             trust_env=False,
             follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # nothing is remembered
             timeout=httpx2.Timeout(self._timeout, connect=min(CONNECT_TIMEOUT, self._timeout)),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
             headers={
@@ -138,7 +166,9 @@ class Session:
             },
         )
 
-    def _transport_error(self, error: httpx2.RequestError) -> TransportError:
+    def _transport_error(
+        self, error: httpx2.RequestError, handled: BaseException | None
+    ) -> TransportError:
         import httpx2
 
         never_left = (
@@ -150,7 +180,7 @@ class Session:
         )
         problem = TransportError(
             f"{self.base_url} — no answer: {type(error).__name__}"
-            + (f" ({reason})" if (reason := _root_cause(error)) else ""),
+            + (f" ({reason})" if (reason := _root_cause(error, handled)) else ""),
             hint="check CMZON_BASE_URL, the network, and the server's certificate",
         )
         problem.may_have_been_sent = not isinstance(error, never_left)
@@ -159,25 +189,38 @@ class Session:
 
 def checked_base_url(url: str) -> str:
     """``url`` without a trailing slash. Raises ConfigurationError unless a token may be sent there."""
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError("base URL — it holds a user or password")
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise ConfigurationError(
-            f"base URL {url!r} — not an https:// URL", hint=f"for example {DEFAULT_BASE_URL}"
+            "base URL — it is not an https:// URL (it is not repeated here: it may be a secret)",
+            hint=f"for example {DEFAULT_BASE_URL}",
         )
+    if parts.query or parts.fragment:
+        raise ConfigurationError("base URL — it must not have a query or fragment")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ConfigurationError(
             f"base URL {url!r} — a token is never sent over plain http, except to this machine itself",
             hint=f"use https://{parts.netloc}",
         )
-    if parts.query or parts.fragment:
-        raise ConfigurationError(f"base URL {url!r} — it must not have a query or fragment")
     if parts.path.rstrip("/").endswith("/v1"):
         raise ConfigurationError(
             f"base URL {url!r} — /v1 is part of each request's path", hint="leave it out here"
         )
     return url.rstrip("/")
+
+
+def _split(url: str) -> SplitResult:
+    """``urlsplit``, which would drop line feeds and leave what it cannot read to others."""
+    if not url.isprintable() or " " in url or "\\" in url:
+        raise ConfigurationError("base URL — it contains a space, backslash or control character")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ConfigurationError("base URL — its host or port is malformed") from None
+    return parts
 
 
 def api_error(answer: Answer, *, what: str) -> APIError:
@@ -255,6 +298,42 @@ def _checked_path(path: str) -> str:
     return path
 
 
+_OURS = frozenset(
+    ["authorization", "connection", "content-length", "host", "te", "transfer-encoding"]
+)
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)  # RFC 9110 §5.6.2
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?", re.ASCII)
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if _HEADER_NAME.fullmatch(name) is None:
+            raise ConfigurationError("request header — its name is not a header name")
+        if name.lower() in _OURS:
+            raise ConfigurationError(
+                f"request header {name} — it is set here and nowhere else", hint="leave it out"
+            )
+        if _HEADER_VALUE.fullmatch(value) is None:
+            raise ConfigurationError(f"request header {name} — its value is not printable ASCII")
+
+
+def _json_body(value: object) -> tuple[bytes | None, dict[str, str]]:
+    if value is None:
+        return None, {}
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return text.encode(), {"Content-Type": "application/json"}
+    except (TypeError, ValueError, RecursionError):
+        # Without the cause: it quotes what it could not encode.
+        raise RequestRejected("request body — it cannot be written as JSON") from None
+
+
+def _forget_authorization(error: httpx2.RequestError) -> None:
+    """An HTTP library's error carries its request, and that the token."""
+    with suppress(RuntimeError):  # it has none where it never was one
+        error.request.headers.pop("Authorization", None)
+
+
 def _bounded(response: httpx2.Response, base_url: str) -> bytes:
     body = bytearray()
     for chunk in response.iter_bytes():
@@ -292,8 +371,8 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _root_cause(error: BaseException) -> str:
-    """The innermost reason ("Connection refused"), which libraries bury."""
-    while (inner := error.__cause__ or error.__context__) is not None:
+def _root_cause(error: BaseException, handled: BaseException | None) -> str:
+    """The innermost reason ("Connection refused"), which libraries bury; not what ``handled`` says."""
+    while (inner := error.__cause__ or error.__context__) is not None and inner is not handled:
         error = inner
     return _short(str(error)) or ""
