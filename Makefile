@@ -1,0 +1,45 @@
+# Each verb is one line; `make` alone lists them. Needs Python 3.11 or newer and nothing installed
+# beforehand: .venv is made when a verb needs it, and made anew when pyproject.toml has changed.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-fast lint types format bench clean
+
+help:  ## list these verbs
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+quickstart: .venv/usable  ## the whole story on this machine, in under a minute
+	@$(BIN)/cmzon-secrets quickstart
+
+test: .venv/complete  ## every test, against real servers where they are installed
+	$(BIN)/python -m pytest
+
+test-fast: .venv/complete  ## the tests that take no more than a second or two each
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: .venv/complete  ## ruff: rules and format
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: .venv/complete  ## mypy --strict, and a second opinion on the public types
+	$(BIN)/mypy && $(BIN)/pyrefly check --preset strict --python-interpreter-path $(BIN)/python tests/typing/*.py
+
+format: .venv/complete  ## let ruff mend what it can
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+bench: .venv/complete  ## print the figures of every benchmark
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean:  ## remove what was made here
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+.venv/usable: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: python — 3.11 or newer is needed and none was found" >&2; exit 1; }
+	rm -rf .venv && $(PYTHON) -m venv .venv
+	$(PIP) --editable '.[all]' && touch $@
+
+.venv/complete: .venv/usable
+	$(PIP) --editable '.[dev]' && touch $@
