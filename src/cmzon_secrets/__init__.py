@@ -10,8 +10,8 @@ Every public name is loaded on first use: importing the package costs next to no
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # type checkers take it for true; typing.TYPE_CHECKING would load typing
 if TYPE_CHECKING:
     from cmzon_secrets.cache import TokenCache as TokenCache
     from cmzon_secrets.client import Client as Client

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-__all__ = ["SYSTEM_CLOCK", "Clock"]
+from cmzon_secrets.errors import ConfigurationError
+
+__all__ = ["SYSTEM_CLOCK", "Clock", "seconds"]
 
 
 class Clock:
@@ -26,3 +29,11 @@ class Clock:
 
 
 SYSTEM_CLOCK = Clock()
+
+
+def seconds(name: str, duration: timedelta | float) -> float:
+    """A timedelta or a number of seconds, as seconds. Raises ConfigurationError unless 0 or more."""
+    value = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ConfigurationError(f"{name} — a timedelta or seconds, 0 or more, is needed")
+    return float(value)

@@ -28,13 +28,16 @@ secret. Whoever shows one prints ``message`` and, where there is one, ``hint`` (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
 _E = TypeVar("_E", bound=BaseException)
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 __all__ = [
     "APIError",
@@ -59,6 +62,7 @@ __all__ = [
     "TokenNotFound",
     "TransportError",
     "missing_extra",
+    "shielded",
     "without_frames",
 ]
 
@@ -203,8 +207,11 @@ def missing_extra(extra: str, what: str) -> ConfigurationError:
     )
 
 
-def without_frames(error: _E) -> _E:
+def without_frames(error: _E, *, until: BaseException | None = None) -> _E:
     """Strip the tracebacks of ``error`` and of everything it was raised from; returns ``error``.
+
+    ``until`` is what the caller was handling already (``sys.exception()`` on the way in): it is
+    somebody else's and keeps its traceback.
 
     A traceback keeps the locals of every frame alive, and an HTTP library's frames hold the
     ``Authorization`` header. Reporters that print locals would show it. The exceptions
@@ -214,9 +221,26 @@ def without_frames(error: _E) -> _E:
     pending: list[BaseException | None] = [error]
     while pending:
         link = pending.pop()
-        if link is None or id(link) in seen:
+        if link is None or link is until or id(link) in seen:
             continue
         seen.add(id(link))
         link.__traceback__ = None
         pending += [link.__cause__, link.__context__]
     return error
+
+
+def shielded(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Decorator: what ``function`` raises leaves without its frames and those below it.
+
+    For functions whose arguments or locals hold a secret. Ctrl-C in their midst counts too.
+    """
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001  # it is raised again
+            del args, kwargs
+            raise without_frames(error)
+
+    return call

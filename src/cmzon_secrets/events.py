@@ -24,7 +24,7 @@ Fact = str | int | float | bool | None
 class Event:
     """One thing that happened.
 
-    ``name`` is stable and dotted (``token.promoted``); ``facts`` hold only plain values that are
+    ``name`` is stable (``token_promoted``); ``facts`` hold only plain values that are
     safe to log. docs/events.md lists every name with its facts.
     """
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from cmzon_secrets.errors import InvalidToken, without_frames
+from cmzon_secrets.errors import InvalidToken, shielded
 from cmzon_secrets.tokens import Token
 
 __all__ = ["format_time", "from_record", "parse_time", "to_record"]
@@ -31,16 +31,11 @@ def to_record(token: Token) -> dict[str, Any]:
     return record
 
 
+@shielded
 def from_record(record: Mapping[str, Any]) -> Token:
     """The token in a record; unknown members are ignored. Raises InvalidToken, without the value."""
-    try:
-        return _read(record)
-    except InvalidToken as error:
-        del record  # a reporter that prints locals must not find the value in this frame
-        raise without_frames(error)  # the same error, minus the frames below
-
-
-def _read(record: Mapping[str, Any]) -> Token:
+    if not isinstance(record, Mapping):
+        raise InvalidToken("stored token — it is not a JSON object")
     if not isinstance(record.get("token"), str):
         raise InvalidToken('stored token — its JSON has no top-level string "token"')
     scopes, ips = record.get("scopes", ()), record.get("allowed_ips", ())
@@ -67,8 +62,9 @@ def parse_time(text: object) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)  # type: ignore[arg-type]  # a wrong type is caught
-    except (TypeError, ValueError):
-        moment = None
-    if moment is None or moment.tzinfo is None:
+        utc = moment.astimezone(UTC) if moment.tzinfo is not None else None
+    except (TypeError, ValueError, OverflowError):  # year 1 east of Greenwich has no UTC
+        utc = None
+    if utc is None:
         raise InvalidToken("stored token — a time is not RFC 3339 with an offset")
-    return moment.astimezone(UTC)
+    return utc

@@ -116,9 +116,7 @@ def _open(
     location = parse(uri, schemes=rows, what=what)
     cls = _load(rows[location.scheme])
     given_key = options.get("key")
-    location = _with_options(
-        location, {k: v for k, v in options.items() if not isinstance(v, SealingKey)}
-    )
+    location = _with_options(location, options)
     location.refuse_unknown_options(cls.OPTIONS)
     if "key" not in cls.OPTIONS:
         return cls.from_location(location)
@@ -137,7 +135,11 @@ def _with_options(location: Location, options: Mapping[str, Any]) -> Location:
     for name in options:
         if name in location.options:
             raise InvalidURI(f"{location.scheme}: URI — option {name!r} is given twice")
-    texts = {name: str(value) for name, value in options.items() if value is not None}
+    texts = {
+        name: value.uri if isinstance(value, SealingKey) else str(value)
+        for name, value in options.items()
+        if value is not None
+    }
     return replace(location, options={**location.options, **texts})
 
 
@@ -152,7 +154,10 @@ def _load(row: _Row) -> Any:
     module, _, name = row.target.partition(":")
     try:
         return getattr(import_module(module), name)
-    except ModuleNotFoundError as error:
-        if row.extra is None:
-            raise
-        raise missing_extra(row.extra, row.target) from error
+    except (ImportError, AttributeError, ValueError) as error:
+        if row.extra is not None:
+            raise missing_extra(row.extra, row.target) from error
+        raise ConfigurationError(
+            f"{row.target} — it cannot be loaded: {error}",
+            hint="install the package that offers it anew",
+        ) from error

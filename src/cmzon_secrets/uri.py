@@ -7,7 +7,7 @@ repeat the rest: what was typed in the wrong place may be a token.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -55,11 +55,13 @@ class Location:
     def __str__(self) -> str:
         """The URI again, safe to log: a URI never holds a credential."""
         slashes = "//" if self.authority else ""
-        query = "&".join(f"{k}={quote(v, safe=':/@,.~')}" for k, v in self.options.items())
+        query = "&".join(
+            f"{quote(k, safe='.')}={quote(v, safe=':/@,.~')}" for k, v in self.options.items()
+        )
         path = quote(self.path, safe=":/@,.~ +=")
         return f"{self.scheme}:{slashes}{path}" + (f"?{query}" if query else "")
 
-    def refuse_unknown_options(self, known: Iterable[str]) -> None:
+    def refuse_unknown_options(self, known: Collection[str]) -> None:
         """Raise InvalidURI for an option that is not in ``known``; a trailing dot is a prefix."""
         exact = {k for k in known if not k.endswith(".")}
         prefixes = tuple(k for k in known if k.endswith("."))

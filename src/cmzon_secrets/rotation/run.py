@@ -302,7 +302,7 @@ class Run:
 
     def _judged(self, stop: Stop, intent: Intent) -> Stop:
         """An emergency has succeeded only when the leaked token is proved dead."""
-        if isinstance(intent, Emergency) and stop.state in ("done", "waiting"):
+        if isinstance(intent, Emergency) and stop.state != "failed":
             known = self._seen.findings.get(intent.leaked)
             if known is None or known.state != "dead":
                 return Stop("failed", f"STILL ALIVE: {intent.leaked}; {stop.reason}")
