@@ -1,0 +1,57 @@
+"""``cmzon-secrets emulator``: the CMzon API on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cmzon_secrets.cli.output import note, print_pairs, say
+
+if TYPE_CHECKING:
+    from cmzon_secrets.emulator import ReadyLine
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="0 takes a free one.",
+)
+@click.option(
+    "--state", metavar="DIR", type=click.Path(), help="Keep tokens and messages in this folder."
+)
+@click.option("--tls", is_flag=True, help="HTTPS, with a certificate of a CA made for it.")
+@click.option("--new-account", is_flag=True, help="1,000 messages a day instead of 10,000.")
+@click.option("--json", "as_json", is_flag=True, help="Say where it is as one line of JSON.")
+def command(as_json: bool, **settings: Any) -> None:
+    """Serve the CMzon API on this machine, for trying and testing.
+
+    The vendor's exact answers, limits, tokens and faults on demand (docs/emulator.md). Without
+    --state nothing outlives it. Serves until SIGINT or SIGTERM.
+    """
+    from cmzon_secrets.emulator import serve
+
+    serve(_say_as_json if as_json else _say, **settings)
+
+
+def _say_as_json(ready: ReadyLine) -> None:
+    say(json.dumps(ready.as_dict()))
+    sys.stdout.flush()
+
+
+def _say(ready: ReadyLine) -> None:
+    facts = [
+        ("API", ready.base_url),
+        ("dashboard", ready.dashboard_url),
+        ("admin token", ready.admin_token_file),
+    ]
+    print_pairs(facts if ready.ca is None else [*facts, ("CA", ready.ca)])
+    note(f"export CMZON_BASE_URL={ready.base_url} sends everything there; Ctrl-C ends it")

@@ -1,0 +1,113 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from cmzon_secrets.config import parse_duration
+
+__all__ = [
+    "account_option",
+    "api_options",
+    "issuer_options",
+    "json_option",
+    "policy_options",
+    "uri_argument",
+]
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Duration(click.ParamType[timedelta]):
+    """``30d``, ``24h``, ``15m``, ``90s``, or seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(f"it must be {error}", param, ctx)
+
+
+def _together(*decorators: _Decorator) -> _Decorator:
+    def apply(function: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+uri_argument = click.argument("uri", metavar="[URI]", required=False)
+
+account_option = click.option(
+    "--account", metavar="NAME", help="Take the token from this account of cmzon-secrets.toml."
+)
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document, errors included."
+)
+
+api_options = _together(
+    click.option(
+        "--base-url",
+        metavar="URL",
+        help="Where the API is; default $CMZON_BASE_URL, else https://api.cmzon.com.",
+    ),
+    click.option(
+        "--ca", metavar="FILE", help="Trust this CA (PEM) instead of the system's, for the API."
+    ),
+)
+
+issuer_options = _together(
+    click.option(
+        "--issuer",
+        metavar="NAME",
+        help="Who makes tokens: cmzon (the API; default) or manual (you, in the dashboard).",
+    ),
+    click.option(
+        "--admin",
+        metavar="URI",
+        help="Where the token with tokens:manage is; default $CMZON_ADMIN_URI.",
+    ),
+    api_options,
+)
+
+_DURATIONS = {
+    "--rotate-every": "Age at which the token is replaced (30d).",
+    "--grace": "How long the replaced token stays valid (24h).",
+    "--expires-in": "Life of new tokens (no expiry).",
+    "--renew-before": "Replace this long before expiry (a quarter of its life).",
+    "--reader-ttl": "Longest time a reader keeps a token (300s).",
+    "--request-deadline": "Longest time a request takes (60s).",
+    "--revoke-limit": "Revoke a replaced token still in use after this (7d).",
+    "--orphan-age": "Revoke our tokens that no store holds after this (1h).",
+}
+
+policy_options = _together(
+    click.option("--name", metavar="NAME", help="Name of the tokens at CMzon."),
+    click.option(
+        "--scope", "scopes", multiple=True, metavar="SCOPE", help="Scope of new tokens; repeatable."
+    ),
+    click.option(
+        "--allowed-ip",
+        "allowed_ips",
+        multiple=True,
+        metavar="IP",
+        help="Address or network that may use new tokens; repeatable.",
+    ),
+    *(
+        click.option(option, type=Duration(), metavar="TIME", help=text)
+        for option, text in _DURATIONS.items()
+    ),
+    click.option(
+        "--allow-gap", is_flag=True, help="Accept an issuer whose new token kills the old one."
+    ),
+)

@@ -1,0 +1,116 @@
+"""``cmzon-secrets run``: a program gets the current token in its environment, and our place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import parse_qs
+
+import click
+
+from cmzon_secrets.cli.failures import UsageFailure
+from cmzon_secrets.cli.targets import find_target
+from cmzon_secrets.errors import shielded
+
+__all__ = ["command"]
+
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
+"""As in POSIX shells, for a program that cannot be started."""
+
+_OURS = ("CMZON_SECRETS_PASSPHRASE", "CMZON_SECRETS_KEY")
+_POINTERS = ("CMZON_SECRETS_KEY", "CMZON_TOKEN_URI", "CMZON_ADMIN_URI")
+
+
+class _ProgramCommand(click.Command):
+    """Everything after ``--`` is the program's; before it stands at most a URI."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ours, program = _split(args)
+        ctx.meta["program"] = program
+        rest = super().parse_args(ctx, ours)
+        if not program and not ctx.resilient_parsing:
+            raise UsageFailure("no program is given", hint="cmzon-secrets run URI -- CMD…", ctx=ctx)
+        return rest
+
+
+@click.command(cls=_ProgramCommand, options_metavar="[OPTIONS]", add_help_option=True)
+@click.argument("uri", metavar="[URI] -- CMD…", required=False)
+@click.option(
+    "--account", metavar="NAME", help="Take the token from this account of cmzon-secrets.toml."
+)
+@click.pass_context
+def command(ctx: click.Context, uri: str | None, account: str | None) -> None:
+    """Run a program with CMZON_API_TOKEN in its environment.
+
+    The program takes the place of this one: signals and exit codes are its own. It does not get
+    what opens the store: CMZON_SECRETS_PASSPHRASE, CMZON_SECRETS_KEY, and the variables that the
+    URIs in use name. A program that is not there is 127, one that cannot be started 126.
+    """
+    program: list[str] = ctx.meta["program"]
+    place = find_target(uri, account).uri
+    path = _find(program[0])
+    _replace_ourselves(path, program, place)
+
+
+def _split(args: list[str]) -> tuple[list[str], list[str]]:
+    at = args.index("--") if "--" in args else len(args)
+    return args[:at], args[at + 1 :]
+
+
+def _find(name: str) -> str:
+    """Where the program is; asked before the token is read."""
+    path = shutil.which(name)
+    if path is None and os.path.sep in name and Path(name).exists():
+        raise _CannotStart(f"{name} — it is not executable")
+    if path is None:
+        raise _NotFound(f"{name} — there is no such program")
+    return path
+
+
+class _CannotStart(click.ClickException):
+    exit_code = NOT_EXECUTABLE
+
+
+class _NotFound(click.ClickException):
+    exit_code = NOT_FOUND
+
+
+@shielded
+def _replace_ourselves(path: str, program: list[str], place: str) -> NoReturn:
+    from cmzon_secrets.registry import open_provider
+
+    with open_provider(place) as provider:
+        environment = {
+            **_without_ours(os.environ, place),
+            "CMZON_API_TOKEN": provider.get().reveal(),
+        }
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Python ignores these, and what is ignored stays so in the program.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    try:
+        os.execve(path, program, environment)  # noqa: S606  # replacing ourselves is the point
+    except OSError as error:
+        why = (error.strerror or "it cannot be started").lower()
+    raise _CannotStart(f"{program[0]} — {why}")
+
+
+def _without_ours(environment: Mapping[str, str], place: str) -> dict[str, str]:
+    hidden = {*_OURS, *_named_variables([place, *(environment.get(p, "") for p in _POINTERS)])}
+    return {name: value for name, value in environment.items() if name not in hidden}
+
+
+def _named_variables(uris: Iterable[str]) -> Iterable[str]:
+    """The variables that URIs read secrets from: ``env:NAME``, also nested as ``key=env:NAME``."""
+    for uri in uris:
+        scheme, _, rest = uri.partition(":")
+        path, _, query = rest.partition("?")
+        if scheme == "env":
+            yield path
+        yield from _named_variables(u for values in parse_qs(query).values() for u in values)

@@ -1,0 +1,137 @@
+"""Which token a command is about: a URI, ``$CMZON_TOKEN_URI``, or an account of the file.
+
+What stands nearer wins: an option of the command, then the account named by ``--account``, then
+the environment, then the default. The configuration file is read only where ``--account`` asks for
+it (or ``status`` is asked about nothing in particular), so that nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cmzon_secrets.cli.failures import UsageFailure
+from cmzon_secrets.config import FILE_NAME, Account, Config, find_config, load_config
+from cmzon_secrets.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cmzon_secrets.issuer import TokenIssuer
+    from cmzon_secrets.rotation import RotationPolicy
+
+__all__ = ["Target", "find_target", "find_targets", "required_uri"]
+
+DEFAULT_POLICY_NAME = "cmzon-secrets"
+"""The name of tokens issued for a bare URI; what tells two stores apart is added by rotation."""
+
+POLICY_FIELDS = (
+    "name",
+    "scopes",
+    "rotate_every",
+    "expires_in",
+    "grace",
+    "renew_before",
+    "reader_ttl",
+    "request_deadline",
+    "revoke_limit",
+    "orphan_age",
+    "allowed_ips",
+    "allow_gap",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One token and what is known of how it is made. ``account`` is None for a bare URI."""
+
+    uri: str
+    account: str | None = None
+    issuer: str = "cmzon"
+    admin: str | None = None
+    base_url: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def policy(self, options: Mapping[str, Any]) -> RotationPolicy:
+        """The policy of the account, overridden by the options given."""
+        from cmzon_secrets.rotation import RotationPolicy
+
+        given = {name: options.get(name) for name in POLICY_FIELDS}
+        chosen = {name: value for name, value in given.items() if value not in (None, (), False)}
+        return RotationPolicy(**{"name": DEFAULT_POLICY_NAME, **self.settings, **chosen})
+
+    def open_issuer(self, options: Mapping[str, Any]) -> TokenIssuer:
+        """The issuer named by option or account. Raises ConfigurationError where it lacks its admin."""
+        from cmzon_secrets.registry import open_issuer
+
+        name = options["issuer"] or self.issuer
+        wiring = {"base_url": options["base_url"] or self.base_url, "ca": options["ca"]}
+        if name != "manual":
+            wiring["admin"] = self._admin(options)
+        return open_issuer(name, **{k: v for k, v in wiring.items() if v is not None})
+
+    def _admin(self, options: Mapping[str, Any]) -> str:
+        admin: str | None = (
+            options["admin"] or self.admin or os.environ.get("CMZON_ADMIN_URI") or None
+        )
+        if admin is None:
+            raise ConfigurationError(
+                "no admin token — issuing and revoking need one with the scope tokens:manage",
+                hint="give --admin URI, set CMZON_ADMIN_URI, or use --issuer manual",
+            )
+        return admin
+
+
+def find_target(uri: str | None, account: str | None) -> Target:
+    """The one token meant. Raises UsageFailure where none is, or two are."""
+    if account is not None:
+        target = _of(_config().account(account))
+        if uri is not None and uri != target.uri:
+            raise UsageFailure(f"URI and --account {account} name two different places")
+        return target
+    return Target(required_uri(uri))
+
+
+def find_targets(uris: tuple[str, ...], account: str | None) -> list[Target]:
+    """The tokens meant: those given, else the default, else every account of the file."""
+    if len(uris) > 1 and account is not None:
+        raise UsageFailure("several URIs and --account cannot go together")
+    if len(uris) > 1:
+        return [Target(uri) for uri in uris]
+    if uris or account is not None or os.environ.get("CMZON_TOKEN_URI"):
+        return [find_target(uris[0] if uris else None, account)]
+    if find_config() is None:
+        return [Target(required_uri(None))]
+    return [_of(account) for account in _config().accounts.values()]
+
+
+def required_uri(uri: str | None) -> str:
+    """``uri``, else ``$CMZON_TOKEN_URI``. Raises UsageFailure where there is neither."""
+    found = uri or os.environ.get("CMZON_TOKEN_URI")
+    if not found:
+        raise UsageFailure(
+            "no URI is given",
+            hint=f"give one, set CMZON_TOKEN_URI, or name an --account of {FILE_NAME}",
+        )
+    return found
+
+
+def _config() -> Config:
+    path = find_config()
+    if path is None:
+        raise ConfigurationError(
+            f"{FILE_NAME} — there is none in this folder or above it",
+            hint="make one (docs/cli.md shows how), or set CMZON_SECRETS_CONFIG",
+        )
+    return load_config(path)
+
+
+def _of(account: Account) -> Target:
+    return Target(
+        uri=account.token,
+        account=account.name,
+        issuer=account.issuer,
+        admin=account.admin,
+        base_url=account.base_url,
+        settings=account.policy,
+    )

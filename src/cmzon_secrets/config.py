@@ -1,0 +1,310 @@
+"""``cmzon-secrets.toml``: named accounts, where their tokens live and how they rotate. Data only.
+
+Nothing is guessed: an unknown key is refused with its line and the nearest valid name. Paths in
+``file:`` and ``keyfile:`` URIs are relative to the file they stand in. No secret belongs in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import quote, unquote
+
+from cmzon_secrets.errors import ConfigurationError
+
+__all__ = ["FILE_NAME", "Account", "Config", "find_config", "load_config", "parse_duration"]
+
+FILE_NAME = "cmzon-secrets.toml"
+MAX_CONFIG_BYTES = 1024 * 1024
+"""Longest file read; ten thousand accounts fit in."""
+
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)", re.ASCII)
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One named token. ``policy`` holds the fields of RotationPolicy that were written down."""
+
+    name: str
+    token: str
+    issuer: str
+    admin: str | None
+    base_url: str | None
+    policy: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration file: where it lies and the accounts in it, in its own order."""
+
+    path: Path
+    accounts: Mapping[str, Account]
+
+    def account(self, name: str) -> Account:
+        """The account of this name. Raises ConfigurationError."""
+        if name in self.accounts:
+            return self.accounts[name]
+        known = ", ".join(self.accounts) or "none"
+        raise ConfigurationError(
+            f"{self.path} — it has no account {_short(name)}", hint=f"accounts there: {known}"
+        )
+
+
+def find_config(start: Path | None = None) -> Path | None:
+    """``$CMZON_SECRETS_CONFIG``, else the first file found from ``start`` (here) upward, else None.
+
+    Raises ConfigurationError for a found file that another user owns or anybody may write: it
+    decides where tokens are sent. A file named by the variable is taken as it is.
+    """
+    named = os.environ.get("CMZON_SECRETS_CONFIG")
+    if named:
+        return Path(named)
+    folder = (start or Path.cwd()).absolute()
+    for parent in (folder, *folder.parents):
+        path = parent / FILE_NAME
+        if path.is_file():
+            _refuse_foreign(path)
+            return path
+    return None
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file. Raises ConfigurationError, with the line."""
+    text = _read(path)
+    document = _parse(path, text)
+    return _Reader(path, text).config(document)
+
+
+def parse_duration(value: object) -> timedelta:
+    """``"30d"``, ``"24h"``, ``"15m"``, ``"90s"``, or seconds as a number. Raises ValueError."""
+    text = str(value) if isinstance(value, str | int | float) and value is not True else ""
+    match = _DURATION.fullmatch(text.strip())
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError('a duration like "30d", "24h", "15m" or "90s", or seconds')
+    return timedelta(seconds=seconds)
+
+
+_LONGEST = 100 * 365 * 86400.0
+
+
+def _as(value: Any, fits: bool, what: str) -> Any:
+    if not fits:
+        raise ValueError(what)
+    return value
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    strings = isinstance(value, list) and all(isinstance(v, str) and v for v in value)
+    return tuple(_as(value, strings, "a list of strings"))
+
+
+def _string(value: object) -> str:
+    return str(_as(value, isinstance(value, str) and value != "", "a string"))
+
+
+def _boolean(value: object) -> bool:
+    return bool(_as(value, isinstance(value, bool), "true or false"))
+
+
+_Check = Callable[[object], object]
+_POLICY: Mapping[str, _Check] = {
+    "scopes": _strings,
+    "rotate_every": parse_duration,
+    "expires_in": parse_duration,
+    "grace": parse_duration,
+    "renew_before": parse_duration,
+    "reader_ttl": parse_duration,
+    "request_deadline": parse_duration,
+    "revoke_limit": parse_duration,
+    "orphan_age": parse_duration,
+    "allowed_ips": _strings,
+    "allow_gap": _boolean,
+}
+_PLACE: Mapping[str, _Check] = dict.fromkeys(("token", "issuer", "admin", "base_url"), _string)
+_ACCOUNT: Mapping[str, _Check] = {**_PLACE, "name": _string, **_POLICY}
+_TOP: Mapping[str, _Check] = {"base_url": _string, "admin": _string}
+
+
+class _Reader:
+    """Turns the parsed document into accounts; knows the text, so that errors can name lines."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._lines = text.splitlines(keepends=True)
+
+    def config(self, document: Mapping[str, Any]) -> Config:
+        tables = ("defaults", "accounts")
+        top = self._checked(
+            {k: v for k, v in document.items() if k not in tables}, _TOP, (), also=tables
+        )
+        defaults = self._checked(self._table(document, "defaults"), _POLICY, ("defaults",))
+        accounts = self._table(document, "accounts")
+        return Config(self._path, {n: self._account(n, accounts, top, defaults) for n in accounts})
+
+    def _account(
+        self,
+        name: str,
+        accounts: Mapping[str, Any],
+        top: Mapping[str, Any],
+        defaults: Mapping[str, Any],
+    ) -> Account:
+        where = ("accounts", name)
+        given = self._checked(self._table(accounts, name, where), _ACCOUNT, where)
+        if "token" not in given:
+            self._refuse(
+                where, f"account {_short(name)} has no token", 'add token = "URI of its store"'
+            )
+        admin = given.get("admin", top.get("admin"))
+        return Account(
+            name=name,
+            token=_anchored(given["token"], self._path.absolute().parent),
+            issuer=given.get("issuer", "cmzon"),
+            admin=_anchored(admin, self._path.absolute().parent) if admin else None,
+            base_url=given.get("base_url", top.get("base_url")),
+            policy={
+                "name": name,
+                **defaults,
+                **{k: v for k, v in given.items() if k not in _PLACE},
+            },
+        )
+
+    def _table(
+        self, parent: Mapping[str, Any], key: str, where: tuple[str, ...] | None = None
+    ) -> Mapping[str, Any]:
+        table = parent.get(key, {})
+        if not isinstance(table, dict):
+            self._refuse(where or (key,), f"{_short(key)} must be a table")
+        return table
+
+    def _checked(
+        self,
+        table: Mapping[str, Any],
+        checks: Mapping[str, _Check],
+        where: tuple[str, ...],
+        also: Iterable[str] = (),
+    ) -> dict[str, Any]:
+        result = {}
+        for key, value in table.items():
+            if key not in checks:
+                valid = sorted([*checks, *also])
+                self._refuse(
+                    (*where, key), f"unknown key {_short(key)}{_nearest(key, valid)}", _valid(valid)
+                )
+            try:
+                result[key] = checks[key](value)
+            except ValueError as error:
+                self._refuse((*where, key), f"{key} must be {error}")
+        return result
+
+    def _refuse(self, where: tuple[str, ...], why: str, hint: str | None = None) -> NoReturn:
+        raise ConfigurationError(f"{self._path}:{self._line(where)} — {why}", hint=hint)
+
+    def _line(self, where: tuple[str, ...]) -> int:
+        """The line on which ``where`` begins: that of the shortest beginning that holds it."""
+        counts = range(len(self._lines))
+        return max(1, bisect_left(counts, True, key=lambda count: self._holds(count, where)))
+
+    def _holds(self, count: int, where: tuple[str, ...]) -> bool:
+        document = self._prefix(count)
+        while document is None:  # cut within a value: take it whole
+            count += 1
+            document = self._prefix(count)
+        table: Any = document
+        for key in where:
+            if not isinstance(table, dict) or key not in table:
+                return False
+            table = table[key]
+        return True
+
+    def _prefix(self, count: int) -> dict[str, Any] | None:
+        import tomllib
+
+        try:
+            return tomllib.loads("".join(self._lines[:count]))
+        except tomllib.TOMLDecodeError:
+            return None
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} — it cannot be read: {error.strerror}",
+            hint="CMZON_SECRETS_CONFIG names the configuration file",
+        ) from error
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigurationError(f"{path} — it is longer than {MAX_CONFIG_BYTES} bytes")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} — it is not UTF-8 text") from None
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        # Not the parser's own words: they may quote what was typed, and that may be a secret.
+        raise ConfigurationError(
+            f"{path}:{line[1] if line else text.count(chr(10)) + 1} — it is not valid TOML",
+            hint='write NAME = "value", with the quotes',
+        ) from None
+
+
+def _refuse_foreign(path: Path) -> None:
+    status = path.stat()
+    if status.st_uid not in (os.getuid(), 0):
+        why = "another user owns it"
+    elif status.st_mode & stat.S_IWOTH:
+        why = "anybody may write to it"
+    else:
+        return
+    raise ConfigurationError(
+        f"{path} — {why}, and it decides where tokens are sent",
+        hint=f"export CMZON_SECRETS_CONFIG={path} to use it all the same",
+    )
+
+
+def _anchored(uri: str, folder: Path) -> str:
+    """``uri`` with its relative file paths made absolute from ``folder``."""
+    scheme, _, rest = uri.partition(":")
+    path, question, query = rest.partition("?")
+    if scheme in ("file", "keyfile") and path and not path.startswith("/"):
+        path = f"{quote(str(folder), safe='/')}/{path}"
+    options = [part.partition("=") for part in query.split("&")]
+    anchored = (
+        f"{name}={quote(_anchored(unquote(value), folder), safe=':/')}"
+        if name in ("key", "ciphertext")
+        else f"{name}{equals}{value}"
+        for name, equals, value in options
+    )
+    return f"{scheme}:{path}{question}{'&'.join(anchored)}" if rest else uri
+
+
+def _nearest(key: str, valid: list[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(key, valid, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _valid(names: Iterable[str]) -> str:
+    return f"valid here: {', '.join(names)}"
+
+
+def _short(name: str) -> str:
+    return repr(name) if name.isprintable() and len(name) <= 40 else "(name not shown)"

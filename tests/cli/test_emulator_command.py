@@ -1,0 +1,81 @@
+"""``emulator``: what it says when it is ready, to people and to programs, and what it keeps."""
+
+from __future__ import annotations
+
+import json
+import signal
+import ssl
+import urllib.request
+from contextlib import contextmanager
+
+
+@contextmanager
+def running(cli, *options):
+    """The ready line of an emulator, which ends in good order afterwards."""
+    process = cli.start("emulator", "--json", *options)
+    assert process.stdout is not None
+    yield json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def stats(ready):
+    context = ssl.create_default_context(cafile=ready["ca"]) if ready["ca"] else None
+    with urllib.request.urlopen(f"{ready['base_url']}/_emulator/stats", context=context) as answer:
+        return json.load(answer)
+
+
+def test_it_says_where_it_is_in_one_line_of_json(cli):
+    with running(cli) as ready:
+        assert set(ready) == {"base_url", "dashboard_url", "admin_token_file", "ca"}
+        assert ready["base_url"].startswith("http://127.0.0.1:")
+        assert stats(ready)["messages"] == 0
+
+
+def test_to_people_it_says_the_same_in_words(cli):
+    terminal = cli.on_terminal("emulator")
+    terminal.expect("Ctrl-C ends it")
+    assert "http://127.0.0.1:" in terminal.shown
+    assert "export CMZON_BASE_URL=http://127.0.0.1:" in terminal.shown
+    terminal.type("\x03")
+    assert terminal.end() == 0
+    assert "Traceback" not in terminal.shown
+
+
+def test_with_tls_it_names_the_ca_to_trust(cli):
+    with running(cli, "--tls", "--host", "localhost") as ready:
+        assert ready["base_url"].startswith("https://127.0.0.1:")
+        assert stats(ready)["messages"] == 0
+
+
+def test_with_state_tokens_and_messages_survive(cli, sealed):
+    def environment(ready):
+        with open(ready["admin_token_file"]) as file:
+            admin = file.read().strip()
+        return {
+            "CMZON_BASE_URL": ready["base_url"],
+            "CMZON_ADMIN_URI": "env:ADMIN",
+            "ADMIN": admin,
+        }
+
+    message = ["send", sealed, "--to", "+12025550123", "--text", "hi"]
+    for count in (1, 2):
+        with running(cli, "--state", "state") as ready:
+            assert cli("rotate", sealed, **environment(ready)).code == 0
+            assert cli(*message, **environment(ready)).code == 0
+            assert stats(ready)["messages"] == count
+            assert stats(ready)["tokens"] == {"live": 2, "revoked": 0}
+
+
+def test_a_new_account_has_the_smaller_daily_limit(cli):
+    with running(cli, "--new-account") as ready:
+        with open(ready["admin_token_file"]) as file:
+            token = file.read().strip()
+        request = urllib.request.Request(
+            f"{ready['base_url']}/v1/messages",
+            json.dumps({"to": "+12025550123", "type": "text", "text": {"body": "hi"}}).encode(),
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            assert answer.headers["X-RateLimit-Limit"] == "1000"

@@ -1,0 +1,77 @@
+"""``quickstart``: the main job on real input; its account is true, and it can be repeated."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from cmzon_secrets.cli import story
+from cmzon_secrets.errors import ConfigurationError
+
+
+@pytest.mark.slow
+def test_the_token_changes_three_times_and_no_message_is_lost(cli):
+    done = cli("quickstart", "--json")
+    (item,) = json.loads(done.out)["items"]
+    assert (done.code, item["faults"], item["went_well"]) == (0, [], True), done.err
+    assert item["sent"] == item["accepted"] > 100
+    assert (item["failed"], item["unauthorized"]) == (0, 0)
+    assert (item["issued"], item["revoked"]) == (4, 3)
+    assert [word for word in ("first rotation", "second rotation", "emergency") if word in done.err]
+    held = json.loads(cli("get", item["uri"], "--json").out)["items"][0]
+    assert (held["scopes"], held["allowed_ips"]) == (["messages:send"], ["127.0.0.1"])
+
+
+@pytest.mark.slow
+def test_on_a_terminal_it_counts_live_and_a_second_run_starts_anew(cli):
+    folder = cli.folder / "demo"
+    for _ in range(2):
+        terminal = cli.on_terminal("quickstart", "--dir", str(folder))
+        terminal.expect("messages sent, 0 failed")
+        assert terminal.end() == 0
+        assert "no message was lost" in terminal.shown
+        assert str(folder / "token.sealed") in terminal.shown
+
+
+def test_a_sealed_file_that_no_quickstart_made_is_not_touched(tmp_path):
+    sealed = tmp_path / "token.sealed"
+    sealed.write_text("precious")
+    with pytest.raises(ConfigurationError, match="no quickstart made it"):
+        story.prepare_folder(tmp_path)
+    assert sealed.read_text() == "precious"
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="not a directory"):
+        story.prepare_folder(tmp_path / "file" / "below")
+
+
+@pytest.mark.slow
+def test_a_send_that_fails_is_a_fault_and_is_counted(tmp_path, monkeypatch):
+    armed = []
+
+    def wait(seconds, senders):
+        if not armed:
+            armed.append(True)
+            senders._client._session.base_url = "http://127.0.0.1:9"
+            time.sleep(0.2)
+            senders._client._session.base_url = armed_url[0]
+        time.sleep(seconds)
+
+    armed_url = []
+    heard = []
+
+    def tell(heading, text):
+        heard.append(heading)
+        if heading == "emulator":
+            armed_url.append(text.split(", ")[1])
+
+    outcome = story.tell_story(story.prepare_folder(tmp_path), tell, wait)
+    assert outcome.failed > 0
+    assert not outcome.went_well
+    assert "a send failed: http://127.0.0.1:9 — no answer" in outcome.faults[0]
+    assert outcome.sent == outcome.accepted
+    assert heard[0] == "emulator"

@@ -1,0 +1,193 @@
+"""``rotate``, ``revoke`` and ``send`` against a real API, as programs use them and as people do."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+import pytest
+
+TOKEN = "cmz_" + "Kanarienvogel" * 3
+
+
+@pytest.fixture
+def rotated(cli, sealed, api):
+    """A sealed file with a token that the API made."""
+    assert cli("rotate", sealed).code == 0
+    return sealed
+
+
+def item(done):
+    (found,) = json.loads(done.out)["items"]
+    return found
+
+
+def current(cli, uri):
+    return item(cli("get", uri, "--json"))
+
+
+def sends(cli, uri):
+    return cli("send", uri, "--to", "+12025550123", "--text", "hi").code == 0
+
+
+def fault(api, **what):
+    body = json.dumps({"count": 1, **what}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{api.base_url}/_emulator/faults", body, headers)
+    urllib.request.urlopen(request).close()
+
+
+def test_a_report_as_json_has_the_fields_of_the_contract(cli, rotated):
+    report = item(cli("rotate", rotated, "--force", "--json"))
+    assert set(report) == {"account", "uri", "state", "actions", "reason", "next_due", "error"}
+    assert [action["kind"] for action in report["actions"]] == ["issue", "stage", "promote"]
+    assert set(report["actions"][0]) == {"kind", "token_id", "outcome"}
+    assert report["error"] is None
+
+
+def test_options_shape_the_token_that_is_made(cli, sealed, api):
+    done = cli(
+        "rotate", sealed, "--name", "mine", "--scope", "messages:send", "--scope", "audit:read",
+        "--allowed-ip", "127.0.0.1", "--allowed-ip", "10.0.0.0/8", "--expires-in", "90d",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    made = current(cli, sealed)
+    assert made["scopes"] == ["messages:send", "audit:read"]
+    assert made["allowed_ips"] == ["127.0.0.1", "10.0.0.0/8"]
+    assert made["expires_at"] is not None
+
+
+def test_a_dry_run_changes_nothing(cli, rotated):
+    before = (cli.folder / "token.sealed").read_bytes()
+    report = item(cli("rotate", rotated, "--force", "--dry-run", "--json"))
+    assert {action["outcome"] for action in report["actions"]} == {"planned"}
+    assert (cli.folder / "token.sealed").read_bytes() == before
+
+
+def test_force_and_rollback_cannot_both_be_meant(cli, rotated):
+    assert cli("rotate", rotated, "--force", "--rollback").code == 2
+
+
+def test_the_replaced_token_is_revoked_when_its_grace_is_over(cli, rotated):
+    short = ["--grace", "0.3", "--reader-ttl", "0.1", "--request-deadline", "0.1", "--json"]
+    old = current(cli, rotated)["id"]
+    kinds: set[str] = set()
+    assert cli("rotate", rotated, "--force", *short).code == 0
+    for _ in range(50):
+        kinds |= {a["kind"] for a in item(cli("rotate", rotated, *short))["actions"]}
+        if "revoke" in kinds:
+            break
+    assert {"revoke", "discard"} <= kinds
+    assert current(cli, rotated)["id"] != old
+
+
+def test_a_policy_that_is_legal_but_risky_is_warned_of(cli, rotated):
+    done = cli("rotate", rotated, "--grace", "1h")
+    assert done.code == 0
+    assert done.err.startswith("warning: grace 1:00:00 is not longer than")
+
+
+def test_by_hand_on_a_terminal_it_asks_for_the_new_token_without_echo(cli, put, api):
+    uri = put()
+    terminal = cli.on_terminal("rotate", uri, "--issuer", "manual", "--force")
+    terminal.expect("New token (not shown): ")
+    fresh = api.admin_token  # a token that the API takes
+    terminal.type(f"{fresh}\n")
+    assert terminal.end() == 0, terminal.shown
+    assert fresh not in terminal.shown
+    assert cli("get", uri, "--reveal").out == f"{fresh}\n"
+
+
+def test_an_emergency_on_a_terminal_asks_and_takes_no_for_an_answer(cli, rotated):
+    before = current(cli, rotated)["id"]
+    terminal = cli.on_terminal("revoke", rotated)
+    terminal.expect(f"Revoke {before} ")
+    terminal.type("\n")
+    assert terminal.end() == 2
+    assert "not confirmed, nothing was changed" in terminal.shown
+    assert current(cli, rotated)["id"] == before
+    assert sends(cli, rotated)
+
+
+def test_an_emergency_on_a_terminal_goes_ahead_with_a_yes(cli, rotated):
+    before = current(cli, rotated)["id"]
+    terminal = cli.on_terminal("revoke", rotated)
+    terminal.expect("[y/N] ")
+    terminal.type("y\n")
+    assert terminal.end() == 0
+    assert f"{before} is dead" in terminal.shown
+    assert current(cli, rotated)["id"] != before
+    assert sends(cli, rotated)
+
+
+def test_the_leaked_token_is_dead_everywhere(cli, rotated):
+    leaked = cli("get", rotated, "--reveal").out.strip()
+    assert cli("revoke", rotated, "--yes").code == 0
+    done = cli("send", "env:LEAKED", "--to", "+12025550123", "--text", "hi", LEAKED=leaked)
+    assert (done.code, "401" in done.err) == (1, True)
+
+
+def test_repeated_by_id_it_does_not_kill_the_good_token(cli, rotated):
+    leaked = current(cli, rotated)["id"]
+    assert cli("revoke", rotated, "--id", leaked, "--yes").code == 0
+    good = current(cli, rotated)["id"]
+    assert good != leaked
+    assert cli("revoke", rotated, "--id", leaked, "--yes").code == 0
+    assert current(cli, rotated)["id"] == good
+    assert sends(cli, rotated)
+
+
+def test_by_id_without_replacing_it_needs_the_issuer_only(cli, rotated):
+    leaked = current(cli, rotated)["id"]
+    (cli.folder / "token.sealed").write_text("unreadable now")
+    assert cli("revoke", rotated, "--id", leaked, "--no-replace", "--yes").code == 0
+
+
+def test_where_the_store_cannot_be_read_it_says_still_alive_and_what_to_do(cli, rotated):
+    (cli.folder / "token.sealed").write_text("unreadable now")
+    done = cli("revoke", rotated, "--yes")
+    assert done.code == 1
+    assert done.err.startswith("STILL ALIVE: CURRENT")
+    assert "--id ID --no-replace" in done.err
+
+
+def test_an_issuer_that_does_not_revoke_means_still_alive(cli, rotated, api):
+    leaked = current(cli, rotated)["id"]
+    fault(api, route="DELETE /v1/tokens/{id}", status=500, count=5)
+    done = cli("revoke", rotated, "--yes", "--json")
+    assert done.code == 1
+    assert item(done)["state"] == "failed"
+    assert f"STILL ALIVE: {leaked}" in done.err
+
+
+def test_stage_and_id_cannot_both_be_meant(cli, rotated):
+    assert cli("revoke", rotated, "--stage", "previous", "--id", "x", "--yes").code == 2
+
+
+def test_send_as_json_has_what_the_api_said(cli, rotated):
+    sent = item(cli("send", rotated, "--to", "+12025550123", "--text", "hi", "--json"))
+    assert set(sent) == {"account", "id", "status", "to", "request_id", "attempts"}
+    assert (sent["status"], sent["to"], sent["attempts"]) == ("accepted", "+12025550123", 1)
+
+
+@pytest.mark.parametrize("to", ["12025550123", "+1", "+1202555x", "cmz_token"])
+def test_a_number_that_is_none_is_refused_before_anything_is_sent(cli, rotated, api, to):
+    before = api.stats()["messages"]
+    assert cli("send", rotated, "--to", to, "--text", "hi").code == 1
+    assert api.stats()["messages"] == before
+
+
+def test_an_api_with_a_ca_of_its_own_is_trusted_where_told(cli, sealed):
+    from cmzon_secrets.emulator import Emulator
+
+    with Emulator(tls=True) as tls:
+        cli.environment |= {
+            "CMZON_BASE_URL": tls.base_url,
+            "CMZON_ADMIN_URI": "env:ADMIN",
+            "ADMIN": tls.admin_token,
+        }
+        ca = ["--ca", tls.ca]
+        assert cli("rotate", sealed).code == 1
+        assert cli("rotate", sealed, *ca).code == 0
+        assert cli("send", sealed, *ca, "--to", "+12025550123", "--text", "hi").code == 0
+        assert cli("revoke", sealed, *ca, "--yes").code == 0

@@ -1,0 +1,109 @@
+"""Which token is meant, and whose word counts: option, account, environment, default."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+import pytest
+
+from cmzon_secrets.cli.targets import Target, find_target, find_targets
+from cmzon_secrets.errors import ConfigurationError
+
+OPTIONS = {"issuer": None, "admin": None, "base_url": None, "ca": None}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    for name in ("CMZON_TOKEN_URI", "CMZON_SECRETS_CONFIG", "CMZON_ADMIN_URI", "CMZON_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def accounts(folder):
+    (folder / "cmzon-secrets.toml").write_text(
+        '[defaults]\nrotate_every = "10d"\n'
+        '[accounts.acme]\ntoken = "env:ACME"\nadmin = "env:ACME_ADMIN"\nbase_url = "https://acme"\n'
+        '[accounts.beta]\ntoken = "env:BETA"\nissuer = "manual"\ngrace = "48h"\n'
+    )
+
+
+def test_a_uri_given_is_taken_and_no_file_is_read(folder):
+    (folder / "cmzon-secrets.toml").write_text("not toml")
+    assert find_target("env:T", None).uri == "env:T"
+
+
+def test_a_uri_given_wins_over_the_environment(monkeypatch):
+    monkeypatch.setenv("CMZON_TOKEN_URI", "env:OTHER")
+    assert find_target("env:T", None).uri == "env:T"
+    assert find_target(None, None).uri == "env:OTHER"
+
+
+def test_an_account_named_wins_over_the_environment(accounts, monkeypatch):
+    monkeypatch.setenv("CMZON_TOKEN_URI", "env:OTHER")
+    assert find_target(None, "acme").uri == "env:ACME"
+
+
+def test_an_account_and_another_uri_are_refused(accounts):
+    assert find_target("env:ACME", "acme").account == "acme"
+    with pytest.raises(click.UsageError, match="two different places"):
+        find_target("env:OTHER", "acme")
+
+
+def test_nothing_named_is_refused_even_where_one_account_is_known(folder):
+    (folder / "cmzon-secrets.toml").write_text('[accounts.a]\ntoken = "env:A"\n')
+    with pytest.raises(click.UsageError, match="no URI is given"):
+        find_target(None, None)
+
+
+def test_an_account_without_a_file_says_where_it_was_looked_for():
+    with pytest.raises(ConfigurationError, match=r"cmzon-secrets\.toml — there is none"):
+        find_target(None, "acme")
+
+
+def test_status_of_nothing_in_particular_is_of_every_account(accounts, monkeypatch):
+    assert [target.account for target in find_targets((), None)] == ["acme", "beta"]
+    assert [target.uri for target in find_targets(("env:X", "env:Y"), None)] == ["env:X", "env:Y"]
+    monkeypatch.setenv("CMZON_TOKEN_URI", "env:OTHER")
+    assert [target.uri for target in find_targets((), None)] == ["env:OTHER"]
+
+
+def test_status_without_anything_to_look_at_is_refused():
+    with pytest.raises(click.UsageError, match="no URI is given"):
+        find_targets((), None)
+
+
+def test_an_option_wins_over_the_account_and_that_over_the_defaults(accounts):
+    beta = find_target(None, "beta")
+    assert beta.policy({}).grace == timedelta(hours=48)
+    assert beta.policy({}).rotate_every == timedelta(days=10)
+    chosen = beta.policy({"grace": timedelta(hours=30), "scopes": ("whatsapp_business",)})
+    assert (chosen.grace, chosen.name) == (timedelta(hours=30), "beta")
+    assert chosen.scopes == ("whatsapp_business",)
+
+
+def test_a_bare_uri_has_the_policy_of_the_options_only():
+    policy = Target("env:T").policy({"name": "mine", "allow_gap": True})
+    assert (policy.name, policy.allow_gap) == ("mine", True)
+    assert Target("env:T").policy({}).name == "cmzon-secrets"
+
+
+def test_the_admin_of_the_account_wins_over_the_environment(accounts, monkeypatch):
+    monkeypatch.setenv("CMZON_ADMIN_URI", "env:ELSEWHERE")
+    target = find_target(None, "acme")
+    assert target._admin(OPTIONS) == "env:ACME_ADMIN"
+    assert target._admin({**OPTIONS, "admin": "env:GIVEN"}) == "env:GIVEN"
+    assert Target("env:T")._admin(OPTIONS) == "env:ELSEWHERE"
+
+
+def test_an_account_that_is_rotated_by_hand_needs_no_admin(accounts):
+    issuer = find_target(None, "beta").open_issuer(OPTIONS)
+    assert issuer.interactive
+    issuer.close()
+
+
+def test_an_issuer_without_its_admin_says_what_to_give():
+    with pytest.raises(ConfigurationError, match="no admin token"):
+        Target("env:T").open_issuer(OPTIONS)
