@@ -33,11 +33,10 @@ from cmzon_secrets.errors import (
     without_frames,
 )
 from cmzon_secrets.forks import renew_in_child
+from cmzon_secrets.tokens import MASK, Token
 
 if TYPE_CHECKING:
     import httpx2
-
-    from cmzon_secrets.tokens import Token
 
 __all__ = ["DEFAULT_BASE_URL", "Answer", "Session", "api_error", "checked_base_url"]
 
@@ -83,6 +82,13 @@ class Session:
         self._closed = False
         renew_in_child(self)
 
+    def open(self) -> None:
+        """Load the HTTP library and the CA now, not with the first request.
+
+        Raises ConfigurationError for a CA that cannot be used.
+        """
+        self._client()
+
     def send(
         self,
         method: str,
@@ -110,11 +116,12 @@ class Session:
                 content=content,
                 headers={**content_type, **(headers or {}), **_authorization(token)},
             ) as response:
-                return Answer(
+                answer = Answer(
                     response.status_code,
                     {name.lower(): value for name, value in response.headers.items()},
                     _bounded(response, self.base_url),
                 )
+            return _without_echo(answer, token)
         except httpx2.RequestError as error:
             _forget_authorization(error)
             raise self._transport_error(error, handled) from without_frames(error, until=handled)
@@ -284,6 +291,15 @@ def _retry_after(error: Mapping[str, Any], headers: Mapping[str, str]) -> float 
         if 0 <= seconds <= MAX_RETRY_AFTER and not isinstance(said, bool):
             waits.append(seconds)
     return max(waits, default=None)
+
+
+def _without_echo(answer: Answer, token: Token | None) -> Answer:
+    """A refusal that repeats the token back is masked: errors carry the server's words."""
+    if token is None or answer.status < 400:
+        return answer
+    value = token.reveal()
+    headers = {name: text.replace(value, MASK) for name, text in answer.headers.items()}
+    return Answer(answer.status, headers, answer.body.replace(value.encode(), MASK.encode()))
 
 
 def _authorization(token: Token | None) -> dict[str, str]:

@@ -37,6 +37,7 @@ ARROWS = {
     "tokens": "errors",
     "uri": "errors",
     "private_files": "errors",
+    "prompts": "errors",
     "events": "clock errors",
     "records": "errors tokens",
     # contracts: what a backend, a key and an issuer promise; the rules and the wire they share
@@ -52,13 +53,13 @@ ARROWS = {
     "client": f"{WORDS} {CONTRACTS} forks cache",
     # adapters: the only home of SDKs; they know neither each other nor the logic
     "providers": f"{WORDS} {CONTRACTS} private_files",
-    "sealing_keys": f"{WORDS} {CONTRACTS} forks private_files key_wrapping",
-    "issuers": f"{WORDS} {CONTRACTS}",
+    "sealing_keys": f"{WORDS} {CONTRACTS} forks private_files prompts key_wrapping",
+    "issuers": f"{WORDS} {CONTRACTS} prompts",
     # assembly: joins them by strings, so its imports stop at the contracts
     "registry": f"{WORDS} {CONTRACTS}",
     "config": WORDS,
     # entry points: may use everything above, never each other
-    "cli": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY} __version__",
+    "cli": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY} prompts __version__",
     "testing": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY}",
     # … and one that imports almost nothing, so that it can disagree with client and issuers
     "emulator": "errors clock",

@@ -426,6 +426,19 @@ def test_nothing_shows_the_token_at_debug(server, session, caplog, capfd):
         assert TOKEN.reveal() not in text
 
 
+def test_a_refusal_that_repeats_the_token_is_masked(server, session):
+    def echo(handler):
+        told = handler.headers["Authorization"]
+        body = json.dumps({"error": {"code": 401, "message": f"bad: {told}", "details": told}})
+        handler.answer(401, body.encode(), X_Request_Id=told.removeprefix("Bearer "))
+
+    server.behaviours["/v1/echo"] = echo
+    answer = session.send("GET", "/v1/echo", token=TOKEN)
+    error = api_error(answer, what="GET /v1/echo")
+    assert TOKEN.reveal() not in f"{error} {vars(error)} {answer.headers} {answer.body!r}"
+    assert "bad: Bearer" in error.message
+
+
 def test_an_answer_does_not_show_its_body():
     assert "secret" not in repr(Answer(200, {}, b'{"token": "secret"}'))
 

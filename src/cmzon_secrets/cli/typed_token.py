@@ -8,6 +8,7 @@ import sys
 
 from cmzon_secrets.cli.failures import UsageFailure
 from cmzon_secrets.errors import ConfigurationError, shielded
+from cmzon_secrets.prompts import ask_unseen
 from cmzon_secrets.tokens import MAX_TOKEN_BYTES, Token
 
 __all__ = ["read_token"]
@@ -63,20 +64,10 @@ def _from_env(name: str) -> bytes:
 
 
 def _typed() -> bytes:
-    import getpass
-    import warnings
-
-    with warnings.catch_warnings():
-        # A terminal that cannot hide what is typed is refused: the value would stay on the screen.
-        warnings.simplefilter("error", getpass.GetPassWarning)
-        try:
-            return getpass.getpass("Token (not shown): ", sys.stderr).encode("utf-8", "replace")
-        except EOFError:
-            return b""
-        except getpass.GetPassWarning:
-            raise ConfigurationError(
-                "token — this terminal cannot hide it", hint="use --from-file or a pipe"
-            ) from None
+    typed = ask_unseen(
+        "Token (not shown): ", what="token", stream=sys.stderr, hint="use --from-file or a pipe"
+    )
+    return typed.encode("utf-8", "replace")
 
 
 def _piped() -> bytes:

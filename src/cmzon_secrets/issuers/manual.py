@@ -7,9 +7,7 @@ the body ``{}``. 401 is a dead token; any other refusal is a live one.
 
 from __future__ import annotations
 
-import getpass
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import ClassVar
@@ -18,6 +16,7 @@ from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.errors import APIError, AuthenticationError, IssuerError, shielded
 from cmzon_secrets.http import Session, api_error
 from cmzon_secrets.issuer import TokenInfo, TokenIssuer, TokenRequest
+from cmzon_secrets.prompts import ask_unseen
 from cmzon_secrets.tokens import MAX_TOKEN_BYTES, Token
 
 __all__ = ["ManualIssuer"]
@@ -174,12 +173,4 @@ def _ask_unseen(prompt: str) -> str:
             return sys.stdin.readline(2 * MAX_TOKEN_BYTES)
         except UnicodeDecodeError:
             return "\N{REPLACEMENT CHARACTER}"  # no token has it; the error would hold the bytes
-    with warnings.catch_warnings():
-        # A terminal that cannot hide what is typed is refused: the value would stay on the screen.
-        warnings.simplefilter("error", getpass.GetPassWarning)
-        try:
-            return getpass.getpass(prompt)
-        except EOFError:
-            return ""
-        except getpass.GetPassWarning as error:
-            raise IssuerError(f"new token — this terminal cannot hide it: {error}") from None
+    return ask_unseen(prompt, what="new token", hint="pipe it in as one line")

@@ -260,7 +260,25 @@ class Run:
             self._failed("revoke", token_id, error)
             return self._report(Stop("failed", f"STILL ALIVE: {error.message}"), error)
         self._did("revoke", "token_revoked", token_id)
-        return self._report(Stop("done", f"the issuer revoked {token_id}"))
+        return self._report(self._evidence(token_id))
+
+    def _evidence(self, token_id: str) -> Stop:
+        """An id alone cannot be tried at the API; the list of our own tokens can be looked at."""
+        if self._seen.account and self._issuer.lists:
+            self._list()
+        for info in self._seen.listing or ():
+            if info.id == token_id:
+                dead = info.revoked_at is not None
+                return (
+                    Stop("done", f"{token_id} is dead")
+                    if dead
+                    else Stop("failed", f"STILL ALIVE: {token_id} is listed as not revoked")
+                )
+        return Stop(
+            "done",
+            f"the issuer accepted the revocation of {token_id}; it is none of this account's "
+            "tokens, so check the id: its death cannot be proved from here",
+        )
 
     def _holding(self, token_id: str) -> Token | None:
         """The held token with this id, also where the store knows it by its fingerprint only."""

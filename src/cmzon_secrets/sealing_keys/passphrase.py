@@ -30,6 +30,7 @@ from cmzon_secrets.key_wrapping import (
     unwrap_data_key,
     wrap_data_key,
 )
+from cmzon_secrets.prompts import ask_unseen
 from cmzon_secrets.sealing import SealingKey, Stanza
 from cmzon_secrets.uri import Location
 
@@ -213,12 +214,4 @@ def _someone_sits_there() -> bool:
 
 
 def _prompt(text: str) -> str:
-    import getpass
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", getpass.GetPassWarning)  # it would echo
-        try:
-            return getpass.getpass(text)
-        except (EOFError, getpass.GetPassWarning):
-            return ""
+    return ask_unseen(text, what="passphrase:", hint=f"set {VARIABLE} for this once")

@@ -748,6 +748,29 @@ def test_killing_by_id_without_replacement_needs_no_store(account):
     assert account.issuer.live == set()
 
 
+def test_killing_an_orphan_of_ours_by_id_is_proved_by_the_issuers_list(account):
+    account.run()
+    lost = orphan(account)
+    assert account.rotator().revoke(token_id=lost.id).reason == f"{lost.id} is dead"
+
+    class Liar(MemoryIssuer):
+        def revoke(self, token):
+            pass
+
+    another = orphan(account, "another")
+    account.issuer.__class__ = Liar
+    report = account.rotator().revoke(token_id=another.id)
+    assert report.state == "failed"
+    assert "STILL ALIVE" in report.reason
+
+
+def test_killing_an_id_that_is_none_of_ours_says_that_its_death_is_not_proved(account):
+    account.run()
+    report = account.rotator().revoke(token_id="tok_mistyped")
+    assert "cannot be proved" in report.reason
+    assert account.issuer.live == {"tok_1"}
+
+
 @pytest.mark.parametrize("stage", ["pending", "previous"])
 def test_an_emergency_for_another_stage_leaves_current_alone(rotated, stage):
     if stage == "pending":
