@@ -579,7 +579,7 @@ class tls_server:  # noqa: N801  # used as a function
 def test_no_error_log_or_traceback_shows_the_token(server, vault, caplog, events, fault):
     caplog.set_level(logging.DEBUG)
     for name in ("httpx2", "httpcore2"):
-        logging.getLogger(name).setLevel(logging.DEBUG)
+        caplog.set_level(logging.DEBUG, logger=name)
     url = server.url
     if fault == "refused":
         server.stop()
