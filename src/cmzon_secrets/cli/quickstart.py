@@ -109,10 +109,9 @@ def _account_for(outcome: Outcome, folder: Path) -> None:
     )
     say()
     say("Try next")
-    steps = _next_steps(outcome.uri)
-    width = max(len(step) for step, _ in steps)
-    for step, why in steps:
-        say(f"  {step.ljust(width)}  {paint(why, sys.stdout, dim=True)}")
+    for why, step in _next_steps(outcome.uri):
+        say(paint(f"  # {why}", sys.stdout, dim=True))
+        say(f"  {step}")
 
 
 def _unseen(outcome: Outcome) -> str:
@@ -123,11 +122,11 @@ def _unseen(outcome: Outcome) -> str:
 
 def _next_steps(uri: str) -> list[tuple[str, str]]:
     return [
-        (f"cmzon-secrets get {shlex.quote(uri)}", "what the sealed file holds"),
-        ("cmzon-secrets emulator", "the same API for your own experiments"),
-        ("cmzon-secrets keygen token.key", "a key for a token of your own"),
+        ("what the sealed file holds", f"cmzon-secrets get {shlex.quote(uri)}"),
+        ("the same API for your own experiments", "cmzon-secrets emulator"),
+        ("a key for a token of your own", "cmzon-secrets keygen token.key"),
         (
+            "asks for the token, without echo",
             "cmzon-secrets put 'file:token.sealed?key=keyfile:token.key'",
-            "asks for it, and seals it",
         ),
     ]

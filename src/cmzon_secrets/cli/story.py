@@ -222,7 +222,7 @@ class _Play:
             raise report.error
         current = self._store.get()
         scopes, ips = ", ".join(current.scopes), ", ".join(current.allowed_ips)
-        self._tell("token", f"{_short(current.id)} issued, for {scopes} from {ips} only")
+        self._tell("token", f"{_short(current.id)} for {scopes}, from {ips} only")
         self._tell("sealed file", "holds it, encrypted; the client reads it from there")
 
     def acts(self, senders: Senders) -> None:
@@ -236,7 +236,7 @@ class _Play:
 
     def _rotate(self, title: str, senders: Senders) -> None:
         report = self._rotator.run(force=True)
-        self._tell(title, f"{_steps(report)}; the old one stays valid for its grace")
+        self._tell(title, f"{_steps(report)}; the old in grace")
         self._expect(title, report, ("issue", "stage", "promote"))
         report = self._retire(senders)
         self._tell("", f"{_steps(report)}, its grace is over")
@@ -252,10 +252,11 @@ class _Play:
             self._wait(0.25, senders)
 
     def _emergency(self) -> None:
-        leaked = self._store.get().id
+        self._tell("emergency", f"{_short(self._store.get().id)} leaked")
         report = self._rotator.revoke()
         end = "STILL ALIVE" if report.state == "failed" else "proved dead"
-        self._tell("emergency", f"{_short(leaked)} leaked: {_steps(report)}, {end}")
+        for told in f"{_steps(report)}, {end}".split("; "):
+            self._tell("", told)
         self._expect("emergency", report, ("issue", "promote", "revoke"))
 
     def _expect(self, title: str, report: RotationReport, kinds: tuple[str, ...]) -> None:
