@@ -73,9 +73,8 @@ def command(
         if not yes:
             agreed(f"Revoke {shown} of {store.uri} now, without grace?")
         note(f"revoking {shown}; to repeat this if it fails: --id {doomed}")
-        report = Rotator(store, issuer, policy).revoke(
-            stage=chosen, token_id=token_id, replace=not no_replace
-        )
+        # By the id that was confirmed: a rotation may have moved the stages since.
+        report = Rotator(store, issuer, policy).revoke(token_id=doomed, replace=not no_replace)
         if report.state == "failed":
             _warn(doomed)
         return finish(report, store.uri, account=target.account, as_json=as_json)

@@ -36,7 +36,7 @@ def kill_leaked(seen: Seen, intent: Emergency, policy: RotationPolicy, now: date
         return Stop(
             "attention", f"{leaked.id} is dead, and still CURRENT: put or rotate in a new one"
         )
-    if ("revoke", leaked.id) in seen.failed:
+    if leaked.id in seen.unrevoked:
         return _still_alive(leaked)
     return Revoke(leaked)
 
@@ -44,7 +44,7 @@ def kill_leaked(seen: Seen, intent: Emergency, policy: RotationPolicy, now: date
 def _kill(seen: Seen, intent: Emergency, token: Token) -> Decision:
     if seen.dead(token):
         return Discard(token.id)
-    if ("revoke", token.id) not in seen.failed:
+    if token.id not in seen.unrevoked:
         return Revoke(token)
     if token.id != intent.leaked:
         # It must not keep the leaked token alive: the sweep has to get it.

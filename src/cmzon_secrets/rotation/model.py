@@ -47,7 +47,7 @@ class Seen:
 
     ``findings`` are by the id under which the store holds a token. ``listing`` is None until asked
     for; ``may_list`` whether it may be. ``issued`` is the token of attempt ``attempt``, not staged
-    yet. ``failed`` holds (kind, token id) of what did not work.
+    yet. ``unrevoked`` are those whose revocation failed or was given up in this run.
     """
 
     versions: Versions
@@ -58,7 +58,8 @@ class Seen:
     issued: Token | None = None
     attempt: int = 0
     revoked: frozenset[str] = frozenset()
-    failed: frozenset[tuple[str, str]] = frozenset()
+    unrevoked: frozenset[str] = frozenset()
+    list_failed: bool = False
     promoted: bool = False
     overlap: bool = True
 
@@ -79,7 +80,7 @@ class Seen:
 
     def tainted(self, token: Token) -> bool:
         """Revoked, or given up, in this very run: not to be used even if it still answers."""
-        return token.id in self.revoked or ("revoke", token.id) in self.failed
+        return token.id in self.revoked or token.id in self.unrevoked
 
     def dead(self, token: Token) -> bool:
         """Known to be dead; not knowing is not dead."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from cmzon_secrets.rotation.model import Seen
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.report import State
 from cmzon_secrets.rotation.rows import due_reason, next_rotation
@@ -29,7 +28,9 @@ def outlook(versions: Versions, policy: RotationPolicy, now: datetime) -> Outloo
     if current is None:
         return Outlook("attention", "there is no CURRENT token", now)
     if current.expired(now):
-        return Outlook("attention", f"CURRENT expired at {current.expires_at:%F %H:%M} UTC", now)
+        return Outlook(
+            "attention", f"CURRENT expired at {current.expires_at:%Y-%m-%d %H:%M} UTC", now
+        )
     if previous is not None and versions.pending != previous:
         return _retiring(current, previous, versions, policy, now)
     if versions.pending is not None:
@@ -38,9 +39,9 @@ def outlook(versions: Versions, policy: RotationPolicy, now: datetime) -> Outloo
 
 
 def _rotating(current: Token, versions: Versions, policy: RotationPolicy, now: datetime) -> Outlook:
-    seen = Seen(versions, account="")
-    due = next_rotation(current, seen, policy)
-    overdue = due_reason(current, seen, policy, now)
+    born = current.issued_at or versions.promoted_at
+    due = next_rotation(current, born, policy)
+    overdue = due_reason(current, born, policy, now)
     return Outlook("attention" if overdue else "done", overdue and f"overdue: {overdue}", due)
 
 
@@ -53,7 +54,7 @@ def _retiring(
     end = since + policy.grace
     if now >= end:
         return Outlook("waiting", f"rotated, revoke pending: {previous.id}", now)
-    due = next_rotation(current, Seen(versions, account=""), policy)
+    due = next_rotation(current, current.issued_at or versions.promoted_at, policy)
     return Outlook(
         "waiting",
         f"{previous.id} stays valid until its grace ends",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
@@ -47,11 +46,11 @@ class Rotator:
         ``force`` makes CURRENT due now; it does not shorten a grace. ``dry_run`` changes nothing
         and reports what would be done. Errors of store and issuer are in the report, not raised.
         """
-        return self._reconcile(lambda _: Scheduled(force), dry_run=dry_run)
+        return self._go(Scheduled(force), dry_run=dry_run)
 
     def rollback(self, *, dry_run: bool = False) -> RotationReport:
         """Make PREVIOUS CURRENT again, while it is alive; what was CURRENT gets its grace."""
-        return self._reconcile(lambda _: Rollback(), dry_run=dry_run)
+        return self._go(Rollback(), dry_run=dry_run)
 
     def revoke(
         self,
@@ -64,17 +63,17 @@ class Rotator:
 
         CURRENT is replaced first unless ``replace`` is False; what else is in PREVIOUS and PENDING
         is revoked with it. Repeat a run that died by ``token_id``, so that the good new token is
-        not taken for the leaked one. State ``failed`` until the death is proved.
+        not taken for the leaked one. ``token_id`` without ``replace`` needs the issuer only, where
+        the store is out of reach. State ``failed`` until the death is proved.
         """
-        if token_id is not None and not replace:
-            return self._new_run().revoke_by_id(token_id)
-        return self._reconcile(lambda run: run.emergency(stage, token_id, replace))
+        run = self._new_run()
+        return self._after(run, run.kill(stage, token_id, replacing=replace))
 
-    def _reconcile(
-        self, want: Callable[[Run], Intent | RotationReport], *, dry_run: bool = False
-    ) -> RotationReport:
+    def _go(self, intent: Intent, *, dry_run: bool) -> RotationReport:
         run = self._new_run(dry_run=dry_run)
-        report = run.go(want)
+        return self._after(run, run.go(intent))
+
+    def _after(self, run: Run, report: RotationReport) -> RotationReport:
         if run.listed:
             self._listed_at = self._clock.monotonic()
         return report

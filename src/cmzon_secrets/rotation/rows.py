@@ -49,12 +49,13 @@ MAX_ATTEMPTS = 16
 
 
 def retire_previous(seen: Seen, policy: RotationPolicy, now: datetime) -> Decision | None:
+    """Row 1. Its readers have had their grace, and nobody was seen using it since."""
     previous = seen.obstacle
     if previous is None:
         return None
     if seen.dead(previous):
         return Discard(previous.id)
-    if now < _grace_end(seen, policy, now) or ("revoke", previous.id) in seen.failed:
+    if now < _grace_end(seen, policy, now) or previous.id in seen.unrevoked:
         return None
     known = seen.finding(previous)
     if known is None:
@@ -71,12 +72,15 @@ def _grace_end(seen: Seen, policy: RotationPolicy, now: datetime) -> datetime:
     return (seen.versions.promoted_at or now) + policy.grace
 
 
+def _patience_end(seen: Seen, policy: RotationPolicy, now: datetime) -> datetime:
+    return (seen.versions.promoted_at or now) + policy.revoke_limit
+
+
 def _spared(seen: Seen, info: TokenInfo | None, policy: RotationPolicy, now: datetime) -> bool:
     """Still in use; a token that we did not issue is spared for as long as that lasts."""
     if info is None or not _in_use(info, policy, now):
         return False
-    limit = (seen.versions.promoted_at or now) + policy.revoke_limit
-    return info.name != seen.account or now < limit
+    return info.name != seen.account or now < _patience_end(seen, policy, now)
 
 
 def _in_use(info: TokenInfo, policy: RotationPolicy, now: datetime) -> bool:
@@ -90,7 +94,7 @@ def _unresolved(token: Token, known: Finding) -> bool:
 
 def _ask(seen: Seen, token: Token) -> Decision:
     """One listing answers for every token that has an id; otherwise the token is tried itself."""
-    listable = seen.may_list and seen.listing is None and ("list", "") not in seen.failed
+    listable = seen.may_list and seen.listing is None and not seen.list_failed
     return ListTokens() if listable and token.has_issuer_id else Verify(token)
 
 
@@ -98,6 +102,7 @@ def _ask(seen: Seen, token: Token) -> Decision:
 
 
 def settle_pending(seen: Seen, now: datetime) -> Decision | None:
+    """Row 2. The token answered in this very run, so no reader gets one that does not work."""
     pending = seen.versions.pending
     if pending is None or seen.obstacle is not None:
         return None
@@ -129,7 +134,7 @@ def drop(seen: Seen, token: Token) -> Decision:
     """Revoke, then forget. Where revoking does not work, it is forgotten: the sweep retries it."""
     if token.id in seen.revoked:
         return Discard(token.id)
-    if ("revoke", token.id) in seen.failed:
+    if token.id in seen.unrevoked:
         return Discard(token.id, abandoned=not seen.dead(token))
     return Revoke(token)
 
@@ -138,6 +143,7 @@ def drop(seen: Seen, token: Token) -> Decision:
 
 
 def renew(seen: Seen, intent: Scheduled, policy: RotationPolicy, now: datetime) -> Decision | None:
+    """Rows 3 and 4. Nothing is in the way, so the new token can be promoted once it is staged."""
     if seen.versions.pending is not None or seen.obstacle is not None:
         return None
     current = seen.versions.current
@@ -148,6 +154,7 @@ def renew(seen: Seen, intent: Scheduled, policy: RotationPolicy, now: datetime) 
 
 
 def replace_current(seen: Seen, policy: RotationPolicy, now: datetime) -> Decision:
+    """Issue, try, stage. What dies on the way is under our name, so the sweep will find it."""
     if not seen.overlap and seen.versions.current is not None and not policy.allow_gap:
         return Stop(
             "attention",
@@ -177,12 +184,11 @@ def _due(
 ) -> bool:
     if intent.force and not seen.promoted:
         return True
-    return seen.dead(current) or bool(due_reason(current, seen, policy, now))
+    return seen.dead(current) or bool(due_reason(current, _born(current, seen), policy, now))
 
 
-def due_reason(current: Token, seen: Seen, policy: RotationPolicy, now: datetime) -> str:
+def due_reason(current: Token, born: datetime | None, policy: RotationPolicy, now: datetime) -> str:
     """Why CURRENT is due by its dates; empty where it is not."""
-    born = _born(current, seen)
     if born is not None and now - born >= policy.rotate_every:
         return f"CURRENT is {_days(now - born)} old, rotate_every is {_days(policy.rotate_every)}"
     if current.expires_at is not None and now >= current.expires_at - policy.renewal_margin(
@@ -192,10 +198,9 @@ def due_reason(current: Token, seen: Seen, policy: RotationPolicy, now: datetime
     return ""
 
 
-def next_rotation(current: Token, seen: Seen, policy: RotationPolicy) -> datetime | None:
+def next_rotation(current: Token, born: datetime | None, policy: RotationPolicy) -> datetime | None:
     """When CURRENT becomes due by its dates."""
     dates = []
-    born = _born(current, seen)
     if born is not None:
         dates.append(born + policy.rotate_every)
     if current.expires_at is not None:
@@ -219,6 +224,7 @@ def _days(span: timedelta) -> str:
 def blocked(
     seen: Seen, intent: Scheduled, policy: RotationPolicy, now: datetime
 ) -> Decision | None:
+    """Row 5. Promoting now would push PREVIOUS out alive; only a dying CURRENT is worse than that."""
     previous, current = seen.obstacle, seen.versions.current
     if previous is None or current is None:
         return None
@@ -241,15 +247,15 @@ def _free_at(seen: Seen, policy: RotationPolicy, now: datetime) -> datetime:
     grace_end = _grace_end(seen, policy, now)
     if now < grace_end:
         return grace_end
-    patience_end = (seen.versions.promoted_at or now) + policy.revoke_limit
-    return max(patience_end, now + policy.reader_window)
+    return max(_patience_end(seen, policy, now), now + policy.reader_window)
 
 
 # ── row 6 ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def sweep(seen: Seen, policy: RotationPolicy, now: datetime) -> Decision | None:
-    if not seen.may_list or ("list", "") in seen.failed:
+    """Row 6. Under our own name, held by nobody, old enough not to be on its way here."""
+    if not seen.may_list or seen.list_failed:
         return None
     if seen.listing is None:
         return ListTokens()
@@ -260,7 +266,7 @@ def sweep(seen: Seen, policy: RotationPolicy, now: datetime) -> Decision | None:
     if held is None:
         return None
     for info in orphans(seen, held, policy, now):
-        if not _in_use(info, policy, now) and ("revoke", info.id) not in seen.failed:
+        if not _in_use(info, policy, now) and info.id not in seen.unrevoked:
             return Revoke(info.id)
     return None
 
@@ -298,6 +304,7 @@ def orphans(seen: Seen, held: set[str], policy: RotationPolicy, now: datetime) -
 
 
 def finished(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop:
+    """Row 7. And what is still to be said of it."""
     return (
         _previous_outlook(seen, policy, now)
         or _orphan_outlook(seen, policy, now)
@@ -311,8 +318,8 @@ def _previous_outlook(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop
     if previous is None or now < _grace_end(seen, policy, now):
         return None
     known = seen.finding(previous)
-    patience_end = (seen.versions.promoted_at or now) + policy.revoke_limit
-    if ("revoke", previous.id) in seen.failed or known is None or known.state == "silent":
+    patience_end = _patience_end(seen, policy, now)
+    if previous.id in seen.unrevoked or known is None or known.state == "silent":
         return Stop(
             "waiting" if now < patience_end else "attention",
             f"rotated, revoke pending: {previous.id} could not be revoked yet",
@@ -346,7 +353,7 @@ def _orphan_outlook(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop |
 
 def _done(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop:
     current, previous = seen.versions.current, seen.obstacle
-    due = next_rotation(current, seen, policy) if current is not None else None
+    due = next_rotation(current, _born(current, seen), policy) if current is not None else None
     if previous is None:
         return Stop("done", next_due=due)
     end = _grace_end(seen, policy, now)

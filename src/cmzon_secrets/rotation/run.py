@@ -66,12 +66,13 @@ class Run:
         self._issuer = issuer
         self._policy = policy
         self._clock = clock
-        self._may_list = may_list
         self._ok = outcome
         self._emit = Emitter(subscriber, uri=store.uri, clock=clock)
         self._actions: list[Action] = []
         self._abandoned: list[str] = []
-        self._seen = Seen(Versions(), account="")
+        self._seen = Seen(
+            Versions(), account="", may_list=may_list and issuer.lists, overlap=issuer.overlap
+        )
 
     @property
     def listed(self) -> bool:
@@ -80,13 +81,17 @@ class Run:
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────
 
-    def go(self, want: Callable[[Run], Intent | RotationReport]) -> RotationReport:
+    def go(self, intent: Intent) -> RotationReport:
+        """Look, decide and perform, until told to stop. What goes wrong is in the report."""
+        return self._ended(lambda: self._reconcile(intent))
+
+    def kill(self, stage: str, token_id: str | None, *, replacing: bool) -> RotationReport:
+        """The emergency: the token in ``stage``, or ``token_id`` wherever it is."""
+        return self._ended(lambda: self._kill(stage, token_id, replacing))
+
+    def _ended(self, work: Callable[[], RotationReport]) -> RotationReport:
         try:
-            self._look()
-            intent = want(self)
-            if isinstance(intent, RotationReport):
-                return intent
-            report = self._loop(intent)
+            report = work()
         except ConflictError as error:
             # Nothing is revoked after a lost race: the token that looks unused may just have won.
             self._emit("rotation_conflict")
@@ -98,7 +103,9 @@ class Run:
         self._emit("rotation_finished", state=report.state, reason=report.reason)
         return report
 
-    def _loop(self, intent: Intent) -> RotationReport:
+    def _reconcile(self, intent: Intent) -> RotationReport:
+        self._look()
+        self._introduce()
         for _ in range(_MOST_STEPS):
             decision = decide(self._seen, intent, self._policy, self._clock.now())
             if isinstance(decision, Stop):
@@ -110,20 +117,12 @@ class Run:
         )
 
     def _look(self) -> None:
-        versions = self._store.versions()
-        if not self._seen.account:
-            self._seen = Seen(
-                versions,
-                account=self._account(),
-                may_list=self._may_list and self._issuer.lists,
-                overlap=self._issuer.overlap,
-            )
-        self._seen = replace(self._seen, versions=versions)
+        self._seen = replace(self._seen, versions=self._store.versions())
 
-    def _account(self) -> str:
+    def _introduce(self) -> None:
         """Our name at the issuer: two stores never take each other's tokens for their orphans."""
         place = hashlib.sha256(self._store.identity.encode()).hexdigest()[:8]
-        return f"{self._policy.name}-{place}"
+        self._seen = replace(self._seen, account=f"{self._policy.name}-{place}")
 
     # ── performing one decision ─────────────────────────────────────────────────────────────
 
@@ -143,7 +142,7 @@ class Run:
                 self._seen = replace(self._seen, promoted=True, issued=None)
                 self._did("promote", "token_promoted", token_id, replacing=replacing)
             case Revoke(token):
-                self._revoke(token)
+                self._revoke(token, decision.token_id)
             case Discard(token_id, abandoned):
                 self._discard(token_id, abandoned=abandoned)
         if isinstance(decision, Stage | Promote | Discard):
@@ -167,6 +166,7 @@ class Run:
         try:
             listing = tuple(self._issuer.list(self._seen.account))
         except CMzonSecretsError as error:
+            self._seen = replace(self._seen, list_failed=True)
             self._failed("list", "", error)
             return
         self._seen = replace(self._seen, listing=listing)
@@ -202,13 +202,13 @@ class Run:
                 raise
         return self._issuer.issue(request, idempotency_key=key)
 
-    def _revoke(self, token: Token | str) -> None:
-        token_id = token if isinstance(token, str) else token.id
+    def _revoke(self, token: Token | str, token_id: str) -> None:
         try:
             self._issuer.revoke(token)
             if isinstance(token, Token):
                 self._prove_dead(token)
         except CMzonSecretsError as error:
+            self._not_revoked(token_id)
             self._failed("revoke", token_id, error)
             return
         self._seen = replace(self._seen, revoked=self._seen.revoked | {token_id})
@@ -228,57 +228,57 @@ class Run:
         self._store.discard(token_id)
         if abandoned:
             self._abandoned.append(token_id)
-            failed = self._seen.failed | {("revoke", token_id)}
-            self._seen = replace(self._seen, failed=failed)
+            self._not_revoked(token_id)
             self._emit("revoke_abandoned", token_id)
         self._did("discard", "token_discarded", token_id)
 
     # ── emergency ───────────────────────────────────────────────────────────────────────────
 
-    def emergency(
-        self, stage: str, token_id: str | None, replacing: bool
-    ) -> Intent | RotationReport:
-        """What to kill: resolved and told first, so that a repeat can go by id."""
+    def _kill(self, stage: str, token_id: str | None, replacing: bool) -> RotationReport:
+        try:
+            self._look()
+        except CMzonSecretsError:
+            if token_id is None or replacing:
+                raise
+            return self._kill_by_id(token_id)  # only the issuer is needed, not the store
         held = self._seen.versions
         leaked = self._holding(token_id) if token_id is not None else getattr(held, stage)
-        if leaked is None and token_id is not None:
-            return self.revoke_by_id(token_id)
         if leaked is None:
+            if token_id is not None:
+                return self._kill_by_id(token_id)
             return self._report(Stop("done", f"nothing is held as {stage.upper()}"))
-        self._emit("emergency_started", leaked.id, stage=stage if token_id is None else "by id")
+        self._emit("emergency_started", leaked.id, stage="by id" if token_id else stage)
         with_it: frozenset[str] = frozenset()
         if replacing and held.current == leaked:
             with_it = frozenset(t.id for t in held if t != leaked)
-        return Emergency(leaked.id, also=with_it, replace=replacing)
+        return self._reconcile(Emergency(leaked.id, also=with_it, replace=replacing))
 
-    def revoke_by_id(self, token_id: str) -> RotationReport:
-        """Only the issuer is needed: the token is in no stage, or the store is out of reach."""
+    def _kill_by_id(self, token_id: str) -> RotationReport:
+        """It is in no stage, or the store is out of reach."""
         self._emit("emergency_started", token_id, stage="by id")
         try:
             self._issuer.revoke(token_id)
+            proof = self._listed_as_dead(token_id)
         except CMzonSecretsError as error:
             self._failed("revoke", token_id, error)
             return self._report(Stop("failed", f"STILL ALIVE: {error.message}"), error)
-        self._did("revoke", "token_revoked", token_id)
-        return self._report(self._evidence(token_id))
+        self._did("revoke", "token_revoked", token_id, orphan=True)
+        return self._report(Stop("done", proof))
 
-    def _evidence(self, token_id: str) -> Stop:
+    def _listed_as_dead(self, token_id: str) -> str:
         """An id alone cannot be tried at the API; the list of our own tokens can be looked at."""
-        if self._seen.account and self._issuer.lists:
+        if any(self._seen.versions) and self._issuer.lists:
+            self._introduce()
             self._list()
-        for info in self._seen.listing or ():
-            if info.id == token_id:
-                dead = info.revoked_at is not None
-                return (
-                    Stop("done", f"{token_id} is dead")
-                    if dead
-                    else Stop("failed", f"STILL ALIVE: {token_id} is listed as not revoked")
-                )
-        return Stop(
-            "done",
-            f"the issuer accepted the revocation of {token_id}; it is none of this account's "
-            "tokens, so check the id: its death cannot be proved from here",
-        )
+        listed = next((i for i in self._seen.listing or () if i.id == token_id), None)
+        if listed is None:
+            return (
+                f"the issuer accepted the revocation of {token_id}; it is not known as one of this "
+                "account's tokens, so check the id: its death cannot be proved from here"
+            )
+        if listed.revoked_at is None:
+            raise RotationError(f"{token_id} — still listed as alive after its revocation")
+        return f"{token_id} is dead"
 
     def _holding(self, token_id: str) -> Token | None:
         """The held token with this id, also where the store knows it by its fingerprint only."""
@@ -298,6 +298,9 @@ class Run:
     def _learn(self, token_id: str, found: Finding) -> None:
         self._seen = replace(self._seen, findings={**self._seen.findings, token_id: found})
 
+    def _not_revoked(self, token_id: str) -> None:
+        self._seen = replace(self._seen, unrevoked=self._seen.unrevoked | {token_id})
+
     def _notice_late_use(self, token: Token) -> None:
         """PREVIOUS used after its grace: a forgotten reader, or a thief."""
         seen = self._seen
@@ -314,7 +317,6 @@ class Run:
         self._emit(event, token_id, **facts)
 
     def _failed(self, kind: str, token_id: str, error: CMzonSecretsError) -> None:
-        self._seen = replace(self._seen, failed=self._seen.failed | {(kind, token_id)})
         self._actions.append(Action(kind, token_id, f"failed: {error.message}"))
         self._emit(f"{kind}_failed", token_id or None, reason=error.message)
 

@@ -78,8 +78,8 @@ def seens(draw) -> Seen:
         issued=issued,
         attempt=draw(st.integers(0, 16)),
         revoked=frozenset(draw(st.sets(st.sampled_from(ids)))),
-        failed=frozenset(("revoke", i) for i in draw(st.sets(st.sampled_from(ids))))
-        | (frozenset({("list", "")}) if draw(st.booleans()) else frozenset()),
+        unrevoked=frozenset(draw(st.sets(st.sampled_from(ids)))),
+        list_failed=draw(st.booleans()),
         promoted=draw(st.booleans()),
         overlap=draw(st.booleans()),
     )

@@ -809,6 +809,37 @@ def test_an_emergency_whose_replacement_is_not_accepted_yet_says_still_alive(acc
     assert "STILL ALIVE" in report.reason
 
 
+def test_killing_by_id_without_replacement_says_where_the_token_still_stands(account):
+    account.run()
+    report = account.rotator().revoke(token_id="tok_1", replace=False)
+    assert report.state == "attention"
+    assert "still CURRENT" in report.reason
+
+
+def test_a_confirmed_id_is_killed_though_a_rotation_came_between(account):
+    """Somebody confirmed tok_1; meanwhile a scheduled run made tok_2 CURRENT."""
+    account.run()
+    account.run(force=True)
+    assert account.rotator().revoke(token_id="tok_1").state == "done"
+    assert account.issuer.live == {account.current.id} == {"tok_2"}
+
+
+def test_an_unreachable_store_does_not_stop_an_emergency_by_id_nor_is_one_made(account):
+    account.run()
+    empty = MemoryStore(clock=account.clock)
+    rotator = Rotator(empty, account.issuer, account.policy, clock=account.clock)
+    assert rotator.revoke(token_id="tok_1", replace=False).state == "done"
+    assert account.issuer.live == set()
+
+
+@pytest.mark.parametrize("how", [{}, {"token_id": "tok_9"}, {"stage": "previous"}])
+def test_every_run_tells_its_end(account, how):
+    account.run()
+    account.events.clear()
+    account.rotator().revoke(**how)
+    assert account.told()[-1] == "rotation_finished"
+
+
 def test_the_id_is_told_before_anything_is_killed(account):
     account.run()
     account.events.clear()
