@@ -191,6 +191,8 @@ class Session:
             hint="check CMZON_BASE_URL, the network, and the server's certificate",
         )
         problem.may_have_been_sent = not isinstance(error, never_left)
+        if problem.may_have_been_sent:
+            problem.hint = "the request may have taken effect: check before sending it again"
         return problem
 
 

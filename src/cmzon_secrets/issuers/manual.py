@@ -51,6 +51,7 @@ class ManualIssuer(TokenIssuer):
         self._http = Session(base_url, ca=ca, timeout=timeout)
         self._ask = ask or _ask_unseen
         self._tell = tell or _tell_on_stderr
+        self._at_terminal = ask is None
         self._clock = clock
 
     def issue(
@@ -86,12 +87,16 @@ class ManualIssuer(TokenIssuer):
     def revoke(self, token: Token | str) -> None:
         """Tell the person which token to revoke; a token that is dead already is not mentioned.
 
-        Returns at once: whoever wants to know that it was done asks ``verify``.
+        At a terminal it waits for Enter; whether it was done is for ``verify`` to find out.
         """
         if isinstance(token, str):
             self._tell(f"Revoke this token in the CMzon dashboard: {token}")
         elif self._may_live(token):
             self._tell(_farewell(token))
+        else:
+            return
+        if self._at_terminal:
+            _wait_for_enter()
 
     def list(self, name: str) -> Iterator[TokenInfo]:
         """Not to be had: only the dashboard shows which tokens there are."""
@@ -141,7 +146,7 @@ def _instructions(request: TokenRequest) -> str:
         [
             'In the CMzon dashboard, go to "API Settings" → "Generate New Token" and choose:',
             *(f"  {label:<12} {value}" for label, value in wanted),
-            "Leave the old token alone for now: applications still use it.",
+            "Do not revoke the old token yet: you are told when.",
         ]
     )
 
@@ -162,6 +167,13 @@ def _life(request: TokenRequest) -> timedelta | None:
 def _tell_on_stderr(text: str) -> None:
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def _wait_for_enter() -> None:
+    if sys.stdin is not None and sys.stdin.isatty():
+        sys.stderr.write("Press Enter when it is revoked. ")
+        sys.stderr.flush()
+        sys.stdin.readline()
 
 
 def _ask_unseen(prompt: str) -> str:

@@ -4,6 +4,7 @@
 told to stop. Nothing is remembered between runs, so a run that died after any step is continued by
 the next one, in whichever process it happens. Rows, first match wins:
 
+0  CURRENT alive, though expired by our clock      attention: no date can be trusted
 1  PREVIOUS outlived its grace and is not in use   revoke, prove dead, discard
 2  PENDING, nothing in its way                     verify with the token itself, then promote
 3  no CURRENT, no PENDING                          issue, verify, stage
@@ -25,6 +26,7 @@ from cmzon_secrets.rotation.model import Decision, Emergency, Intent, Rollback, 
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.rows import (
     blocked,
+    doubt_clock,
     finished,
     renew,
     retire_previous,
@@ -42,7 +44,8 @@ def decide(seen: Seen, intent: Intent, policy: RotationPolicy, now: datetime) ->
     if isinstance(intent, Rollback):
         return roll_back(seen, now)
     return (
-        retire_previous(seen, policy, now)
+        doubt_clock(seen, now)
+        or retire_previous(seen, policy, now)
         or settle_pending(seen, now)
         or renew(seen, intent, policy, now)
         or blocked(seen, intent, policy, now)

@@ -62,6 +62,8 @@ class Seen:
     list_failed: bool = False
     promoted: bool = False
     overlap: bool = True
+    idempotent: bool = True
+    interactive: bool = False
 
     @property
     def obstacle(self) -> Token | None:

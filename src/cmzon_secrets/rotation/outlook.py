@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from cmzon_secrets.rotation.due import due_reason, next_rotation
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.report import State
-from cmzon_secrets.rotation.rows import due_reason, next_rotation
 from cmzon_secrets.tokens import Token, Versions
 
 __all__ = ["Outlook", "outlook"]
@@ -56,7 +56,7 @@ def _retiring(
         return Outlook("waiting", f"rotated, revoke pending: {previous.id}", now)
     due = next_rotation(current, current.issued_at or versions.promoted_at, policy)
     return Outlook(
-        "waiting",
+        "done",
         f"{previous.id} stays valid until its grace ends",
         min(end, due) if due is not None else end,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from cmzon_secrets.issuer import TokenInfo
+from cmzon_secrets.rotation.due import due_reason, next_rotation
 from cmzon_secrets.rotation.model import (
     Decision,
     Discard,
@@ -26,10 +27,9 @@ __all__ = [
     "MAX_ATTEMPTS",
     "SETTLE",
     "blocked",
+    "doubt_clock",
     "drop",
-    "due_reason",
     "finished",
-    "next_rotation",
     "not_usable",
     "renew",
     "replace_current",
@@ -43,6 +43,26 @@ SETTLE = timedelta(seconds=60)
 
 MAX_ATTEMPTS = 16
 """Tokens asked for in one run before a person is called."""
+
+
+# ── row 0 ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def doubt_clock(seen: Seen, now: datetime) -> Decision | None:
+    """Row 0. By a wrong clock graces would end early, and every new token would be due at once."""
+    current = seen.versions.current
+    if current is None or not current.expired(now):
+        return None
+    tried = seen.findings.get(current.id)
+    if tried is None:
+        return Verify(current)
+    if tried.state != "alive":
+        return None
+    return Stop(
+        "attention",
+        f"the API accepts {current.id}, which by this machine's clock expired at "
+        f"{current.expires_at:%Y-%m-%d %H:%M} UTC: set the clock; nothing is done before",
+    )
 
 
 # ── row 1 ───────────────────────────────────────────────────────────────────────────────────────
@@ -150,7 +170,14 @@ def renew(seen: Seen, intent: Scheduled, policy: RotationPolicy, now: datetime) 
     if current is not None and not _due(seen, intent, current, policy, now):
         unknown = seen.finding(current) is None
         return _ask(seen, current) if unknown else None
-    return replace_current(seen, policy, now)
+    step = replace_current(seen, policy, now)
+    if isinstance(step, Stage) and due_reason(step.token, step.token.issued_at, policy, now):
+        return Stop(
+            "attention",
+            f"{step.token.id} was just issued and is already due: this machine's clock is wrong, or "
+            "the issuer's tokens live too short for this policy",
+        )
+    return step
 
 
 def replace_current(seen: Seen, policy: RotationPolicy, now: datetime) -> Decision:
@@ -164,13 +191,22 @@ def replace_current(seen: Seen, policy: RotationPolicy, now: datetime) -> Decisi
     if issued is None:
         return _attempt(seen.attempt)
     if seen.tainted(issued) or any(t.id == issued.id or t == issued for t in seen.versions):
-        return _attempt(seen.attempt + 1)
+        return _another(seen, f"{issued.id} is held already")
     tried = seen.findings.get(issued.id)
     if tried is None:
         return Verify(issued)
     if tried.state == "alive":
         return Stage(issued)
-    return not_usable(issued, tried, now) or _attempt(seen.attempt + 1)
+    if tried.state == "dead" and not seen.idempotent:
+        return _another(seen, f"the API refuses {issued.id}")
+    return not_usable(issued, tried, now) or _another(seen, f"the API refuses {issued.id}")
+
+
+def _another(seen: Seen, why: str) -> Decision:
+    """The next attempt; an issuer without keys gets one, for what it was given was chosen by hand."""
+    if seen.idempotent:
+        return _attempt(seen.attempt + 1)
+    return Stop("failed", f"{why}: mistyped, or the wrong one? Nothing was changed")
 
 
 def _attempt(number: int) -> Decision:
@@ -184,38 +220,16 @@ def _due(
 ) -> bool:
     if intent.force and not seen.promoted:
         return True
-    return seen.dead(current) or bool(due_reason(current, _born(current, seen), policy, now))
-
-
-def due_reason(current: Token, born: datetime | None, policy: RotationPolicy, now: datetime) -> str:
-    """Why CURRENT is due by its dates; empty where it is not."""
-    if born is not None and now - born >= policy.rotate_every:
-        return f"CURRENT is {_days(now - born)} old, rotate_every is {_days(policy.rotate_every)}"
-    if current.expires_at is not None and now >= current.expires_at - policy.renewal_margin(
-        current
-    ):
-        return f"CURRENT expires at {current.expires_at:%Y-%m-%d %H:%M} UTC"
-    return ""
-
-
-def next_rotation(current: Token, born: datetime | None, policy: RotationPolicy) -> datetime | None:
-    """When CURRENT becomes due by its dates."""
-    dates = []
-    if born is not None:
-        dates.append(born + policy.rotate_every)
-    if current.expires_at is not None:
-        dates.append(current.expires_at - policy.renewal_margin(current))
-    return min(dates, default=None)
+    # A promotion in this run ends what the dates demand, as it ends what force demands.
+    return seen.dead(current) or (
+        not seen.promoted and bool(due_reason(current, _born(current, seen), policy, now))
+    )
 
 
 def _born(token: Token, seen: Seen) -> datetime | None:
     known = seen.finding(token)
     told = known.info.created_at if known is not None and known.info is not None else None
     return token.issued_at or told or seen.versions.promoted_at
-
-
-def _days(span: timedelta) -> str:
-    return f"{span / timedelta(days=1):.1f} days"
 
 
 # ── row 5 ───────────────────────────────────────────────────────────────────────────────────────
@@ -321,7 +335,7 @@ def _previous_outlook(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop
     patience_end = _patience_end(seen, policy, now)
     if previous.id in seen.unrevoked or known is None or known.state == "silent":
         return Stop(
-            "waiting" if now < patience_end else "attention",
+            "attention" if seen.interactive or now >= patience_end else "waiting",
             f"rotated, revoke pending: {previous.id} could not be revoked yet",
             now,
         )

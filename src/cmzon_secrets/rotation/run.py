@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from cmzon_secrets.clock import Clock
@@ -44,6 +45,9 @@ __all__ = ["Run"]
 _ISSUE_KEYS = uuid.UUID("6f0c9a52-6f5e-5d0c-9d7c-3d3f0a5b8e11")
 """Namespace of our idempotency keys (RFC 9562 §5.5): every rotator derives the same ones."""
 
+_MOST_CONFLICTS = 5
+"""Lost races after which an emergency gives up."""
+
 _MOST_STEPS = 500
 """Decisions in one run; only an issuer that contradicts itself could need more."""
 
@@ -70,8 +74,14 @@ class Run:
         self._emit = Emitter(subscriber, uri=store.uri, clock=clock)
         self._actions: list[Action] = []
         self._abandoned: list[str] = []
+        self._blind: CMzonSecretsError | None = None
         self._seen = Seen(
-            Versions(), account="", may_list=may_list and issuer.lists, overlap=issuer.overlap
+            Versions(),
+            account="",
+            may_list=may_list and issuer.lists,
+            overlap=issuer.overlap,
+            idempotent=issuer.idempotent,
+            interactive=issuer.interactive,
         )
 
     @property
@@ -109,7 +119,7 @@ class Run:
         for _ in range(_MOST_STEPS):
             decision = decide(self._seen, intent, self._policy, self._clock.now())
             if isinstance(decision, Stop):
-                return self._report(self._judged(decision, intent))
+                return self._report(decision)
             self._perform(decision)
         raise RotationError(
             f"{self._store.uri} — no end after {_MOST_STEPS} steps",
@@ -167,6 +177,7 @@ class Run:
             listing = tuple(self._issuer.list(self._seen.account))
         except CMzonSecretsError as error:
             self._seen = replace(self._seen, list_failed=True)
+            self._blind = None if error.retryable else error
             self._failed("list", "", error)
             return
         self._seen = replace(self._seen, listing=listing)
@@ -251,7 +262,31 @@ class Run:
         with_it: frozenset[str] = frozenset()
         if replacing and held.current == leaked:
             with_it = frozenset(t.id for t in held if t != leaked)
-        return self._reconcile(Emergency(leaked.id, also=with_it, replace=replacing))
+        return self._kill_held(Emergency(leaked.id, also=with_it, replace=replacing))
+
+    def _kill_held(self, intent: Emergency) -> RotationReport:
+        """It has succeeded only when the leaked token is proved dead."""
+        try:
+            report = self._insist(intent)
+        except CMzonSecretsError as error:
+            report = self._report(Stop("failed", error.message), error)
+        known = self._seen.findings.get(intent.leaked)
+        if known is not None and known.state == "dead":
+            return report
+        reason = f"STILL ALIVE: {', '.join([intent.leaked, *self._abandoned])}; {report.reason}"
+        alive = RotationError(
+            f"{self._store.uri} — {reason}",
+            hint=f"repeat it by the id: cmzon-secrets revoke --id {intent.leaked}"
+            + (" (where issuing is what fails: with --no-replace)" if intent.replace else ""),
+        )
+        return replace(report, state="failed", reason=reason, error=alive)
+
+    def _insist(self, intent: Emergency) -> RotationReport:
+        """A rotation that moves the stages meanwhile must not save the leaked token."""
+        for _ in range(_MOST_CONFLICTS):
+            with suppress(ConflictError):
+                return self._reconcile(intent)
+        return self._reconcile(intent)
 
     def _kill_by_id(self, token_id: str) -> RotationReport:
         """It is in no stage, or the store is out of reach."""
@@ -320,16 +355,10 @@ class Run:
         self._actions.append(Action(kind, token_id, f"failed: {error.message}"))
         self._emit(f"{kind}_failed", token_id or None, reason=error.message)
 
-    def _judged(self, stop: Stop, intent: Intent) -> Stop:
-        """An emergency has succeeded only when the leaked token is proved dead."""
-        if isinstance(intent, Emergency) and stop.state != "failed":
-            known = self._seen.findings.get(intent.leaked)
-            if known is None or known.state != "dead":
-                return Stop("failed", f"STILL ALIVE: {intent.leaked}; {stop.reason}")
-        return stop
-
     def _report(self, stop: Stop, error: CMzonSecretsError | None = None) -> RotationReport:
         state, reason = stop.state, stop.reason
+        if self._blind is not None and state in ("done", "waiting"):
+            state, reason = "attention", f"the issuer cannot be asked: {self._blind.message}"
         if self._abandoned and state in ("done", "waiting"):
             state = "attention"
             ids = ", ".join(self._abandoned)

@@ -40,11 +40,11 @@ def test_an_expiring_token_is_overdue_and_an_expired_one_is_named():
     assert "expired" in told(Versions(token(age=21, life=20)))[1]
 
 
-def test_a_grace_that_runs_is_waited_for():
+def test_a_grace_that_runs_needs_nothing_now():
     seen = outlook(
         Versions(token(2), previous=token(1), promoted_at=NOW - timedelta(hours=1)), POLICY, NOW
     )
-    assert (seen.state, seen.next_due) == ("waiting", NOW + timedelta(hours=23))
+    assert (seen.state, seen.next_due) == ("done", NOW + timedelta(hours=23))
 
 
 def test_a_grace_that_is_over_is_a_revoke_pending_and_then_stuck():

@@ -272,6 +272,103 @@ def test_an_issued_token_refused_with_403_is_not_staged(account):
     assert not any(account.store.versions())
 
 
+class ByHand(MemoryIssuer):
+    """As a person: no keys, no list, and a new token only when a new one is typed."""
+
+    idempotent = False
+    lists = False
+    interactive = True
+    typed: Token | None = None
+
+    def issue(self, request, *, idempotency_key):
+        return self.typed
+
+
+def test_a_token_typed_wrong_fails_at_once_and_changes_nothing(account):
+    account.run()
+    account.issuer.__class__ = ByHand
+    account.issuer.typed = Token("mistyped", issued_at=account.clock.now())
+    report = account.run(force=True)
+    assert report.state == "failed"
+    assert "mistyped" in report.reason
+    assert account.store.versions().pending is None
+
+
+def test_the_current_token_typed_again_fails_at_once(account):
+    account.run()
+    account.issuer.__class__ = ByHand
+    account.issuer.typed = account.current
+    report = account.run(force=True)
+    assert report.state == "failed"
+    assert "held already" in report.reason
+
+
+def test_a_revocation_that_a_person_has_to_do_calls_for_one(rotated):
+    rotated.pass_time(25 * HOUR)
+
+    class NotDoneYet(ByHand):
+        def revoke(self, token):
+            pass
+
+    rotated.issuer.__class__ = NotDoneYet
+    assert rotated.run().state == "attention"
+
+
+# ── row 0: the clock ────────────────────────────────────────────────────────────────────────────
+
+
+class Behind(MemoryIssuer):
+    """An API whose clock is hours behind ours."""
+
+    behind = timedelta(hours=3)
+
+    def _new(self, request):
+        token = super()._new(request)
+        info = self._infos[token.id]
+        born = token.issued_at - self.behind
+        end = token.expires_at - self.behind
+        token = Token(token.reveal(), id=token.id, issued_at=born, expires_at=end)
+        self._tokens[token.id] = token
+        self._infos[token.id] = replace(info, created_at=born, expires_at=end)
+        return token
+
+    def _is_dead(self, info):
+        return info.revoked_at is not None or self._clock.now() - self.behind >= info.expires_at
+
+
+def test_a_clock_off_by_more_than_a_tokens_life_calls_for_a_person_and_issues_one_token(account):
+    account.policy = RotationPolicy("acme", expires_in=2 * HOUR, grace=600, renew_before=1200)
+    account.issuer = Behind(clock=account.clock)
+    for _ in range(3):
+        report = account.run(force=True)
+        assert report.state == "attention"
+        assert "clock" in report.reason
+    assert len(account.issuer._tokens) == 1
+
+
+def test_a_current_that_the_api_accepts_past_its_expiry_stops_all_that_goes_by_dates(rotated):
+    """Our clock jumped ahead: PREVIOUS would be revoked within its grace."""
+    ended = rotated.clock.now() + timedelta(hours=30)
+    rotated.hold(current=Token(rotated.current.reveal(), id="tok_2", expires_at=ended))
+    rotated.pass_time(48 * HOUR)
+    report = rotated.run()
+    assert report.state == "attention"
+    assert "clock" in report.reason
+    assert rotated.issuer.live == {"tok_1", "tok_2"}
+
+
+def test_tokens_that_live_too_short_for_the_policy_are_not_issued_for_ever(account):
+    class ShortLived(MemoryIssuer):
+        def _new(self, request):
+            return super()._new(replace(request, expires_in=timedelta(hours=1)))
+
+    account.issuer = ShortLived(clock=account.clock)
+    report = account.run()
+    assert report.state == "attention"
+    assert "live too short" in report.reason
+    assert len(account.issuer._tokens) == 1
+
+
 # ── row 2: PENDING ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -838,6 +935,61 @@ def test_every_run_tells_its_end(account, how):
     account.events.clear()
     account.rotator().revoke(**how)
     assert account.told()[-1] == "rotation_finished"
+
+
+def test_an_emergency_that_loses_a_race_goes_on(account):
+    account.run()
+
+    class LosesOnce(MemoryStore):
+        lost = False
+
+        def stage(self, token):
+            if not LosesOnce.lost:
+                LosesOnce.lost = True
+                raise ConflictError("store — another writer was first", uri=self.uri)
+            super().stage(token)
+
+    account.store.__class__ = LosesOnce
+    assert account.rotator().revoke().state == "done"
+    assert account.issuer.live == {account.current.id}
+
+
+def test_an_emergency_whose_issuer_fails_says_still_alive_and_how_to_go_on(account):
+    account.run()
+
+    class Down(MemoryIssuer):
+        def issue(self, request, *, idempotency_key):
+            raise ServerError("issuer — 500", status=500)
+
+    account.issuer.__class__ = Down
+    report = account.rotator().revoke()
+    assert report.state == "failed"
+    assert report.reason.startswith("STILL ALIVE: tok_1")
+    assert "--id tok_1" in report.error.hint
+    assert "--no-replace" in report.error.hint
+
+
+def test_an_emergency_names_every_token_that_it_had_to_give_up(rotated):
+    class CannotRevoke(MemoryIssuer):
+        def revoke(self, token):
+            raise ServerError("issuer — 500", status=500)
+
+    rotated.issuer.__class__ = CannotRevoke
+    report = rotated.rotator().revoke()
+    assert report.reason.startswith("STILL ALIVE: tok_2, tok_1")
+
+
+def test_an_issuer_that_refuses_us_calls_for_a_person_though_nothing_is_due(account):
+    account.run()
+
+    class Refusing(MemoryIssuer):
+        def list(self, name):
+            raise IssuerError("issuer — the admin token is refused")
+
+    account.issuer.__class__ = Refusing
+    report = account.run()
+    assert report.state == "attention"
+    assert "admin token" in report.reason
 
 
 def test_the_id_is_told_before_anything_is_killed(account):
