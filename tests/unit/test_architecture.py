@@ -48,7 +48,8 @@ ARROWS = {
     "http": f"{WORDS} forks __version__",
     "key_wrapping": "errors sealing",
     # logic: decides, and knows no backend
-    "cache": f"{WORDS} {CONTRACTS} forks",
+    "cache_state": "clock errors tokens",
+    "cache": f"{WORDS} {CONTRACTS} forks cache_state",
     "rotation": f"{WORDS} {CONTRACTS}",
     "client": f"{WORDS} {CONTRACTS} forks cache",
     # adapters: the only home of SDKs; they know neither each other nor the logic
@@ -77,7 +78,7 @@ UPWARDS_INSIDE_A_FUNCTION = {
 
 PACKAGES_AT_MODULE_LEVEL = {
     "cli": "click",
-    "emulator": "starlette trustme uvicorn",
+    "emulator": "starlette uvicorn",
     "testing": "pytest",
 }
 """All other packages that are not Python's own are imported inside functions, when needed."""
@@ -268,5 +269,5 @@ def test_every_adapter_passes_a_suite(module, classes):
 def test_the_registry_and_the_folders_name_the_same_adapters():
     registry = importlib.import_module(f"{PACKAGE}.registry")
     rows = {**registry._PROVIDERS, **registry._ISSUERS}
-    targets = {row.target for row in [*rows.values(), *registry._KEYS.values()]}
+    targets = {*rows.values(), *registry._KEYS.values()}
     assert targets == {f"{module}:{cls}" for module, names in adapters().items() for cls in names}

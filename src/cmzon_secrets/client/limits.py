@@ -1,27 +1,32 @@
 """How fast and how much may be sent: the vendor's limits, kept on our side.
 
-The vendor states 80 messages a second and 10,000 a day, 1,000 for new accounts. Messages are
-spaced evenly (GCRA with a burst of one): a bucket that lets a full second's worth through at once
-lets twice the limit through within some second. The pace is a little under the limit, because the
-server counts arrivals and the network moves them. What comes between a slot and the arrival (a
-thread that wakes late, a token that had to be read, a connection that had to be opened) is made
-good by those who send next. The day is counted, and never waited for.
+The vendor states 80 messages a second and 10,000 a day, 1,000 for new accounts. The second is kept
+twice, because the server counts arrivals:
 
-That the vendor's day is the UTC day is an assumption.
+- A *slot* spaces what we cannot see. Slots are even (GCRA with a burst of one), for a bucket that
+  lets a full second's worth through at once lets twice the limit through within some second; and
+  a little under the limit, for the network brings messages together.
+- The *window* corrects what we can see. A thread that wakes late, a token that had to be read or a
+  connection that had to be opened comes between slot and arrival, and departures and answers tell.
+
+Who sends a message calls ``reserve`` and sleeps, then ``depart`` until it may, then ``answered``.
+The day is counted, and never waited for. That the vendor's day is the UTC day is an assumption.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Self
 
 from cmzon_secrets.errors import ConfigurationError, DailyLimitReached
 from cmzon_secrets.forks import renew_in_child
 
-__all__ = ["DayCount", "Departure", "RateLimits", "next_slot"]
+__all__ = ["DayCount", "Departure", "RateLimits"]
 
 MESSAGES_PER_SECOND = 80
 MESSAGES_PER_DAY = 10_000
@@ -33,18 +38,19 @@ LATEST_ARRIVAL = 0.5
 """Seconds after its departure by which a message is taken to have arrived, answered or not."""
 
 
-def next_slot(free_at: float, now: float, interval: float) -> tuple[float, float]:
-    """When the next message may go, and when the one after it may: all in seconds."""
-    at = max(free_at, now)
-    return at, at + interval
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Departure:
-    """A message on its way: when it left, and when its answer came. Monotonic seconds."""
+    """A message on its way, which left ``at`` a time in monotonic seconds."""
 
-    at: float = 0.0
+    at: float
+    uncount: Callable[[], None]
     answered_at: float | None = None
+
+    def answered(self, monotonic: float | None, *, refused: bool) -> None:
+        """Its answer came; None: it never left. ``refused``: it counts for no daily limit."""
+        self.answered_at = monotonic
+        if refused:
+            self.uncount()
 
     def arrival(self, now: float, quickest: float) -> float:
         """The latest it can have arrived, less the time that the ``quickest`` answer took.
@@ -119,29 +125,37 @@ class RateLimits:
         """
         with self._lock:
             self._check_day(now)
-            at, self._free_at = next_slot(self._free_at, monotonic, self._interval)
+            at = max(self._free_at, monotonic)
+            self._free_at = at + self._interval
             return at - monotonic
 
-    def clearance(self, departure: Departure, monotonic: float) -> float:
-        """The seconds to wait at the very moment of sending; 0.0 means go, and it is on its way.
+    def depart(self, monotonic: float, now: datetime) -> Departure | float:
+        """Called at the very moment of sending: the message is on its way, or has seconds to wait.
 
-        Slots may be used late, and messages take their time: both bring them together. This keeps
-        a full second's worth of arrivals apart, as far as departures and answers tell, and leaves
-        half of ``arrival_jitter`` to what they do not tell.
+        Raises DailyLimitReached where the day's last message went while this one waited.
+        """
+        with self._lock:
+            self._check_day(now)
+            wait = self._clearance(monotonic)
+            if wait > NO_WAIT:
+                return wait
+            self._count.sent += 1
+            departure = Departure(monotonic, partial(self._uncount, self._count.day))
+            if self.per_second is not None:
+                self._departures.append(departure)
+            return departure
+
+    def _clearance(self, monotonic: float) -> float:
+        """The seconds until one more arrival keeps the limit, as far as is known.
+
+        It leaves half of ``arrival_jitter`` to what departures and answers do not tell.
         """
         if self.per_second is None:
             return 0.0
         most = max(1, int(self.per_second))
         span = most / self.per_second * (1 + self.arrival_jitter / 2)
-        with self._lock:
-            arrivals = self._arrivals(monotonic, since=monotonic - span)
-            if len(arrivals) >= most:
-                wait = arrivals[len(arrivals) - most] + span - monotonic
-                if wait > NO_WAIT:
-                    return wait
-            departure.at = monotonic
-            self._departures.append(departure)
-            return 0.0
+        arrivals = self._arrivals(monotonic, since=monotonic - span)
+        return arrivals[-most] + span - monotonic if len(arrivals) >= most else 0.0
 
     def _arrivals(self, now: float, since: float) -> list[float]:
         departures = self._departures
@@ -152,18 +166,7 @@ class RateLimits:
         arrivals = (d.arrival(now, quickest) for d in departures)
         return sorted(at for at in arrivals if at > since)
 
-    def spend(self, now: datetime) -> date:
-        """Count one message just before it is sent; the day it was counted on.
-
-        Raises DailyLimitReached where the day's last message went while this one waited.
-        """
-        with self._lock:
-            self._check_day(now)
-            self._count.sent += 1
-            return self._count.day
-
-    def give_back(self, day: date) -> None:
-        """Uncount a message that was definitely not accepted."""
+    def _uncount(self, day: date) -> None:
         with self._lock:
             if self._count.day == day and self._count.sent > 0:
                 self._count.sent -= 1

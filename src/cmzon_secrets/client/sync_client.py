@@ -11,7 +11,7 @@ from typing import Literal, Self, TypeVar
 from cmzon_secrets.cache import TokenCache
 from cmzon_secrets.client import exchange
 from cmzon_secrets.client.exchange import Effect, Request, Response, SendResult, Steps
-from cmzon_secrets.client.limits import Departure, RateLimits
+from cmzon_secrets.client.limits import RateLimits
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock, seconds
 from cmzon_secrets.errors import CMzonSecretsError, ConfigurationError, TransportError
 from cmzon_secrets.events import Emitter, Subscriber
@@ -169,18 +169,15 @@ class Client:
         return None
 
     def _send_counted(self, request: Request) -> Answer | TransportError:
-        clock, limits, departure = self._clock, self._limits, Departure()
-        while (wait := limits.clearance(departure, clock.monotonic())) > 0:
-            clock.sleep(wait)
-        day = limits.spend(clock.now())
+        clock, limits = self._clock, self._limits
+        while isinstance(departure := limits.depart(clock.monotonic(), clock.now()), float):
+            clock.sleep(departure)
         try:
             outcome = self._send(request)
         except CMzonSecretsError:  # a header or body that must not be sent, and was not
-            limits.give_back(day)
+            departure.answered(None, refused=True)
             raise
-        departure.answered_at = clock.monotonic()
-        if exchange.is_refusal(outcome):
-            limits.give_back(day)
+        departure.answered(clock.monotonic(), refused=exchange.is_refusal(outcome))
         return outcome
 
     def _send(self, request: Request) -> Answer | TransportError:

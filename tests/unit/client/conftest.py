@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from cmzon_secrets.client import Client
 from cmzon_secrets.events import Event
 from cmzon_secrets.provider import TokenProvider
 from cmzon_secrets.tokens import Token
@@ -181,3 +182,9 @@ def vault() -> Vault:
 @pytest.fixture
 def events() -> list[Event]:
     return []
+
+
+@pytest.fixture
+def client(server: Server, vault: Vault, events: list[Event]) -> Iterator[Client]:
+    with Client(vault, base_url=server.url, timeout=5, subscriber=events.append) as client:
+        yield client

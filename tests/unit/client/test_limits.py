@@ -13,10 +13,16 @@ from random import Random
 
 import pytest
 
-from cmzon_secrets.client.limits import Departure, RateLimits, next_slot
+from cmzon_secrets.client.limits import Departure, RateLimits
 from cmzon_secrets.errors import ConfigurationError, DailyLimitReached
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def leave(limits: RateLimits, now: datetime = NOON, *, at: float = 0.0) -> Departure:
+    departure = limits.depart(at, now)
+    assert isinstance(departure, Departure)
+    return departure
 
 
 def most_in_any_second(times: list[float]) -> int:
@@ -45,11 +51,10 @@ def arrivals(
         now = heapq.heappop(ready)
         while under_way and under_way[0][0] <= now:
             answered_at, _, message = heapq.heappop(under_way)
-            message.answered_at = answered_at
-        message = Departure()
-        wait = limits.clearance(message, now)
-        if wait > 0:
-            heapq.heappush(ready, now + wait)
+            message.answered(answered_at, refused=False)
+        message = limits.depart(now, NOON)
+        if not isinstance(message, Departure):
+            heapq.heappush(ready, now + message)
             continue
         arrived.append(now + there(len(arrived)))
         heapq.heappush(under_way, (arrived[-1] + back, len(arrived), message))
@@ -136,9 +141,9 @@ def test_a_message_after_a_pause_does_not_wait_and_a_pause_saves_up_nothing() ->
     )
 
 
-def test_the_arithmetic_is_pure() -> None:
-    assert next_slot(5.0, 3.0, 0.5) == (5.0, 5.5)
-    assert next_slot(5.0, 9.0, 0.5) == (9.0, 9.5)
+def test_a_slot_is_the_first_that_is_free_and_not_past() -> None:
+    limits = RateLimits(per_second=2, arrival_jitter=0)
+    assert [limits.reserve(at, NOON) for at in (4.5, 3.0, 3.0, 9.0, 9.0)] == [0, 2, 2.5, 0, 0.5]
 
 
 def test_threads_get_different_slots() -> None:
@@ -168,44 +173,53 @@ def test_the_day_is_counted_and_its_end_is_told() -> None:
     limits = RateLimits(per_day=3)
     for _ in range(3):
         limits.reserve(0.0, NOON)
-        limits.spend(NOON)
-    for refused in (lambda: limits.reserve(0.0, NOON), lambda: limits.spend(NOON)):
+        leave(limits)
+    for refused in (limits.reserve, limits.depart):
         with pytest.raises(DailyLimitReached, match="3 messages") as caught:
-            refused()
+            refused(0.0, NOON)
         assert caught.value.resets_at == datetime(2026, 11, 25, tzinfo=UTC)
         assert "2026-11-25 00:00 UTC" in str(caught.value.hint)
-    limits.spend(NOON + timedelta(hours=12))
+    leave(limits, NOON + timedelta(hours=12))
 
 
 def test_the_day_is_the_utc_day_wherever_the_clock_stands() -> None:
     limits = RateLimits(per_day=1)
-    limits.spend(datetime.fromisoformat("2026-11-25T01:00:00+05:00"))
+    leave(limits, datetime.fromisoformat("2026-11-25T01:00:00+05:00"))
     with pytest.raises(DailyLimitReached):
-        limits.spend(NOON)
+        leave(limits)
 
 
 def test_what_is_given_back_may_be_sent_again_on_the_same_day_only() -> None:
     limits = RateLimits(per_day=1)
-    day = limits.spend(NOON)
-    limits.give_back(day)
-    limits.spend(NOON)
-    limits.spend(NOON + timedelta(days=1))
-    limits.give_back(day)
+    leave(limits).answered(0.0, refused=True)
+    yesterday = leave(limits)
+    leave(limits, NOON + timedelta(days=1))
+    yesterday.answered(0.0, refused=True)
     with pytest.raises(DailyLimitReached):
-        limits.spend(NOON + timedelta(days=1))
+        leave(limits, NOON + timedelta(days=1))
+
+
+def test_what_the_day_refuses_does_not_leave_and_what_has_to_wait_is_not_counted() -> None:
+    limits = RateLimits(per_second=1, per_day=2, arrival_jitter=0)
+    leave(limits)
+    assert [limits.depart(0.5, NOON) for _ in range(3)] == [0.5] * 3
+    leave(limits, at=1.0)
+    with pytest.raises(DailyLimitReached):
+        limits.depart(2.0, NOON)
+    leave(limits, NOON + timedelta(days=1), at=2.0)
 
 
 def test_a_clock_set_back_over_midnight_does_not_undo_the_count() -> None:
     limits = RateLimits(per_day=1)
-    limits.spend(datetime(2026, 11, 25, 0, 1, tzinfo=UTC))
+    leave(limits, datetime(2026, 11, 25, 0, 1, tzinfo=UTC))
     with pytest.raises(DailyLimitReached):
-        limits.spend(datetime(2026, 11, 24, 23, 59, tzinfo=UTC))
+        leave(limits, datetime(2026, 11, 24, 23, 59, tzinfo=UTC))
 
 
 def test_a_clock_that_was_years_ahead_does_not_block_for_years() -> None:
     limits = RateLimits(per_day=1)
-    limits.spend(NOON + timedelta(days=9000))
-    limits.spend(NOON)
+    leave(limits, NOON + timedelta(days=9000))
+    leave(limits)
 
 
 def test_a_new_account_has_a_thousand_a_day() -> None:
@@ -218,7 +232,7 @@ def test_unlimited_neither_waits_nor_counts() -> None:
     limits = RateLimits.unlimited()
     for _ in range(20_000):
         assert limits.reserve(0.0, NOON) == 0
-        limits.spend(NOON)
+        leave(limits)
 
 
 @pytest.mark.parametrize(
