@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from cmzon_secrets.rotation.emergency import kill_leaked, roll_back
+from cmzon_secrets.rotation.emergency import kill_leaked, revoke_loose, roll_back
 from cmzon_secrets.rotation.model import Decision, Emergency, Intent, Rollback, Seen
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.rows import (
@@ -39,10 +39,12 @@ __all__ = ["decide"]
 
 def decide(seen: Seen, intent: Intent, policy: RotationPolicy, now: datetime) -> Decision:
     """The next step. Total: every state has one."""
+    if (loose := revoke_loose(seen)) is not None:
+        return loose
     if isinstance(intent, Emergency):
         return kill_leaked(seen, intent, policy, now)
     if isinstance(intent, Rollback):
-        return roll_back(seen, now)
+        return roll_back(seen, policy, now)
     return (
         doubt_clock(seen, now)
         or retire_previous(seen, policy, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cmzon_secrets.rotation.model import (
     Decision,
@@ -16,32 +16,43 @@ from cmzon_secrets.rotation.model import (
     Verify,
 )
 from cmzon_secrets.rotation.policy import RotationPolicy
-from cmzon_secrets.rotation.rows import drop, not_usable, replace_current, settle_pending
+from cmzon_secrets.rotation.rows import not_usable, replace_current, settle_pending
 from cmzon_secrets.tokens import Token
 
-__all__ = ["kill_leaked", "roll_back"]
+__all__ = ["kill_leaked", "revoke_loose", "roll_back"]
+
+
+def revoke_loose(seen: Seen) -> Decision | None:
+    """What was taken out of the store so that nobody can promote it is killed next."""
+    for token in seen.loose:
+        if not seen.dead(token) and token.id not in seen.unrevoked:
+            return Revoke(token)
+    return None
 
 
 def kill_leaked(seen: Seen, intent: Emergency, policy: RotationPolicy, now: datetime) -> Decision:
+    """PENDING and PREVIOUS that have to die, then CURRENT, replaced before that where wanted."""
     held = seen.versions
-    for token in (held.previous, held.pending):
-        if token is not None and intent.kills(token):
-            return _kill(seen, intent, token)
+    if held.pending is not None and intent.kills(held.pending):
+        return Discard(held.pending.id, revoke_next=True)
+    if held.previous is not None and intent.kills(held.previous):
+        return _kill_previous(seen, intent, held.previous)
     leaked = held.current if held.current is not None and intent.kills(held.current) else None
     if leaked is None:
         return Stop("done", f"{intent.leaked} is dead")
     if intent.replace:
-        return settle_pending(seen, now) or replace_current(seen, policy, now)
+        # No patience with a token that is not accepted yet: the leaked one lives meanwhile.
+        return settle_pending(seen, now, settle=timedelta(0)) or replace_current(
+            seen, policy, now, settle=timedelta(0)
+        )
     if seen.dead(leaked):
         return Stop(
             "attention", f"{leaked.id} is dead, and still CURRENT: put or rotate in a new one"
         )
-    if leaked.id in seen.unrevoked:
-        return _still_alive(leaked)
-    return Revoke(leaked)
+    return Revoke(leaked) if leaked.id not in seen.unrevoked else _still_alive(leaked)
 
 
-def _kill(seen: Seen, intent: Emergency, token: Token) -> Decision:
+def _kill_previous(seen: Seen, intent: Emergency, token: Token) -> Decision:
     if seen.dead(token):
         return Discard(token.id)
     if token.id not in seen.unrevoked:
@@ -53,17 +64,23 @@ def _kill(seen: Seen, intent: Emergency, token: Token) -> Decision:
 
 
 def _still_alive(token: Token) -> Stop:
-    return Stop("failed", f"STILL ALIVE: {token.id} could not be revoked, or its death not proved")
+    return Stop("failed", f"{token.id} could not be revoked, or its death not proved")
 
 
-def roll_back(seen: Seen, now: datetime) -> Decision:
+def roll_back(seen: Seen, policy: RotationPolicy, now: datetime) -> Decision:
+    """PREVIOUS is tried, staged and promoted, as a new token would be."""
     held = seen.versions
     if seen.promoted:
         return Stop("done", "rolled back")
     if held.previous is None:
         return Stop("failed", "there is no PREVIOUS to roll back to")
     if held.pending is not None and held.pending != held.previous:
-        return drop(seen, held.pending)
+        return Discard(held.pending.id, revoke_next=True)
+    if held.pending is None and now >= (held.promoted_at or now) + policy.grace:
+        return Stop(
+            "failed",
+            f"the grace of {held.previous.id} is over: another run may be revoking it right now",
+        )
     tried = seen.findings.get(held.previous.id)
     if tried is None:
         return Verify(held.previous)

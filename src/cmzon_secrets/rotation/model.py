@@ -47,7 +47,8 @@ class Seen:
 
     ``findings`` are by the id under which the store holds a token. ``listing`` is None until asked
     for; ``may_list`` whether it may be. ``issued`` is the token of attempt ``attempt``, not staged
-    yet. ``unrevoked`` are those whose revocation failed or was given up in this run.
+    yet. ``unrevoked`` are those whose revocation failed or was given up in this run; ``loose`` those
+    that were taken out of the store before they are revoked, so that nobody can promote them.
     """
 
     versions: Versions
@@ -59,6 +60,7 @@ class Seen:
     attempt: int = 0
     revoked: frozenset[str] = frozenset()
     unrevoked: frozenset[str] = frozenset()
+    loose: tuple[Token, ...] = ()
     list_failed: bool = False
     promoted: bool = False
     overlap: bool = True
@@ -72,13 +74,16 @@ class Seen:
         return previous if previous is not None and previous != pending else None
 
     def finding(self, token: Token) -> Finding | None:
-        """What is known of a token: tried in this run, else as the issuer listed it."""
+        """What is known of a token: tried in this run, else listed as alive.
+
+        A list that calls it revoked is no proof: then it has to be tried.
+        """
         if (tried := self.findings.get(token.id)) is not None:
             return tried
         listed = next((i for i in self.listing or () if i.id == token.id), None)
-        if listed is None:
+        if listed is None or listed.revoked_at is not None:
             return None
-        return Finding("dead" if listed.revoked_at is not None else "alive", listed)
+        return Finding("alive", listed)
 
     def tainted(self, token: Token) -> bool:
         """Revoked, or given up, in this very run: not to be used even if it still answers."""
@@ -162,10 +167,13 @@ class Revoke:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Forget; ``abandoned`` where it may still live and the orphan sweep has to retry."""
+    """Forget. ``abandoned``: it may still live, and the orphan sweep has to retry.
+    ``revoke_next``: it lives, and is taken out first so that no other run can promote it.
+    """
 
     token_id: str
     abandoned: bool = False
+    revoke_next: bool = False
 
 
 @dataclass(frozen=True, slots=True)

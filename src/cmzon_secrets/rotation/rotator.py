@@ -9,6 +9,7 @@ from cmzon_secrets.events import Subscriber
 from cmzon_secrets.issuer import TokenIssuer
 from cmzon_secrets.provider import TokenStore
 from cmzon_secrets.rotation.dry_run import DryRunIssuer, DryRunStore
+from cmzon_secrets.rotation.emergency_run import EmergencyRun
 from cmzon_secrets.rotation.model import Intent, Rollback, Scheduled
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.report import RotationReport
@@ -66,20 +67,18 @@ class Rotator:
         not taken for the leaked one. ``token_id`` without ``replace`` needs the issuer only, where
         the store is out of reach. State ``failed`` until the death is proved.
         """
-        run = self._new_run()
+        run = EmergencyRun(
+            self._store,
+            self._issuer,
+            self._policy,
+            clock=self._clock,
+            subscriber=self._subscriber,
+            may_list=True,
+        )
         return self._after(run, run.kill(stage, token_id, replacing=replace))
 
     def _go(self, intent: Intent, *, dry_run: bool) -> RotationReport:
-        run = self._new_run(dry_run=dry_run)
-        return self._after(run, run.go(intent))
-
-    def _after(self, run: Run, report: RotationReport) -> RotationReport:
-        if run.listed:
-            self._listed_at = self._clock.monotonic()
-        return report
-
-    def _new_run(self, *, dry_run: bool = False) -> Run:
-        return Run(
+        run = Run(
             DryRunStore(self._store, self._clock) if dry_run else self._store,
             DryRunIssuer(self._issuer) if dry_run else self._issuer,
             self._policy,
@@ -88,6 +87,12 @@ class Rotator:
             may_list=self._list_is_due(),
             outcome="planned" if dry_run else "ok",
         )
+        return self._after(run, run.go(intent))
+
+    def _after(self, run: Run, report: RotationReport) -> RotationReport:
+        if run.listed:
+            self._listed_at = self._clock.monotonic()
+        return report
 
     def _list_is_due(self) -> bool:
         """The sweep looks no more often than a token can become an orphan."""

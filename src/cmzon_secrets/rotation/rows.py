@@ -28,7 +28,6 @@ __all__ = [
     "SETTLE",
     "blocked",
     "doubt_clock",
-    "drop",
     "finished",
     "not_usable",
     "renew",
@@ -43,6 +42,10 @@ SETTLE = timedelta(seconds=60)
 
 MAX_ATTEMPTS = 16
 """Tokens asked for in one run before a person is called."""
+
+
+MAX_OLD_ATTEMPTS = 3
+"""How many of them may turn out to be of runs that died, before the clocks are to blame."""
 
 
 # ── row 0 ───────────────────────────────────────────────────────────────────────────────────────
@@ -121,7 +124,7 @@ def _ask(seen: Seen, token: Token) -> Decision:
 # ── row 2 ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def settle_pending(seen: Seen, now: datetime) -> Decision | None:
+def settle_pending(seen: Seen, now: datetime, *, settle: timedelta = SETTLE) -> Decision | None:
     """Row 2. The token answered in this very run, so no reader gets one that does not work."""
     pending = seen.versions.pending
     if pending is None or seen.obstacle is not None:
@@ -132,10 +135,12 @@ def settle_pending(seen: Seen, now: datetime) -> Decision | None:
     if tried.state == "alive":
         current = seen.versions.current
         return Promote(pending.id, replacing=current.id if current is not None else None)
-    return not_usable(pending, tried, now) or drop(seen, pending)
+    return not_usable(pending, tried, now, settle=settle) or _drop(seen, pending)
 
 
-def not_usable(token: Token, tried: Finding, now: datetime) -> Decision | None:
+def not_usable(
+    token: Token, tried: Finding, now: datetime, *, settle: timedelta = SETTLE
+) -> Decision | None:
     """Why a token that did not answer well is kept all the same; None where it is surely dead."""
     if tried.state == "silent":
         return Stop("waiting", f"{token.id} could not be verified: {tried.reason}", now)
@@ -144,13 +149,14 @@ def not_usable(token: Token, tried: Finding, now: datetime) -> Decision | None:
             "attention",
             f"{token.id} was refused with 403: this address is not in its allowed_ips, or a scope is missing",
         )
-    settled = (token.issued_at or now - SETTLE) + SETTLE
+    # An issuer whose clock is ahead dates its tokens later than now.
+    settled = min(token.issued_at or now - settle, now) + settle
     if now < settled:
         return Stop("waiting", f"{token.id} was just issued and is not accepted yet", settled)
     return None
 
 
-def drop(seen: Seen, token: Token) -> Decision:
+def _drop(seen: Seen, token: Token) -> Decision:
     """Revoke, then forget. Where revoking does not work, it is forgotten: the sweep retries it."""
     if token.id in seen.revoked:
         return Discard(token.id)
@@ -180,7 +186,9 @@ def renew(seen: Seen, intent: Scheduled, policy: RotationPolicy, now: datetime) 
     return step
 
 
-def replace_current(seen: Seen, policy: RotationPolicy, now: datetime) -> Decision:
+def replace_current(
+    seen: Seen, policy: RotationPolicy, now: datetime, *, settle: timedelta = SETTLE
+) -> Decision:
     """Issue, try, stage. What dies on the way is under our name, so the sweep will find it."""
     if not seen.overlap and seen.versions.current is not None and not policy.allow_gap:
         return Stop(
@@ -192,6 +200,8 @@ def replace_current(seen: Seen, policy: RotationPolicy, now: datetime) -> Decisi
         return _attempt(seen.attempt)
     if seen.tainted(issued) or any(t.id == issued.id or t == issued for t in seen.versions):
         return _another(seen, f"{issued.id} is held already")
+    if issued.issued_at is not None and now - issued.issued_at >= policy.orphan_age / 2:
+        return _too_old(seen, issued)
     tried = seen.findings.get(issued.id)
     if tried is None:
         return Verify(issued)
@@ -199,7 +209,20 @@ def replace_current(seen: Seen, policy: RotationPolicy, now: datetime) -> Decisi
         return Stage(issued)
     if tried.state == "dead" and not seen.idempotent:
         return _another(seen, f"the API refuses {issued.id}")
-    return not_usable(issued, tried, now) or _another(seen, f"the API refuses {issued.id}")
+    return not_usable(issued, tried, now, settle=settle) or _another(
+        seen, f"the API refuses {issued.id}"
+    )
+
+
+def _too_old(seen: Seen, issued: Token) -> Decision:
+    """Of a run that died long ago: soon a sweep takes it, perhaps just when it is promoted."""
+    if seen.attempt + 1 < MAX_OLD_ATTEMPTS:
+        return _another(seen, f"{issued.id} is an old one")
+    return Stop(
+        "attention",
+        f"{issued.id} was just issued and is dated {issued.issued_at:%Y-%m-%d %H:%M} UTC: "
+        "this machine's clock or the issuer's is wrong",
+    )
 
 
 def _another(seen: Seen, why: str) -> Decision:
@@ -356,6 +379,9 @@ def _orphan_outlook(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop |
     held = _held_ids(seen)
     if not seen.listing or held is None:
         return None
+    undated = [i.id for i in seen.listing if i.created_at is None and i.id not in held]
+    if undated:
+        return Stop("attention", f"the issuer tells no age, so they are not swept: {undated}")
     used = [i for i in orphans(seen, held, policy, now) if _in_use(i, policy, now)]
     if not used:
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 
 from cmzon_secrets.clock import Clock
@@ -24,7 +23,6 @@ from cmzon_secrets.rotation.decide import decide
 from cmzon_secrets.rotation.model import (
     Decision,
     Discard,
-    Emergency,
     Finding,
     Intent,
     Issue,
@@ -44,9 +42,6 @@ __all__ = ["Run"]
 
 _ISSUE_KEYS = uuid.UUID("6f0c9a52-6f5e-5d0c-9d7c-3d3f0a5b8e11")
 """Namespace of our idempotency keys (RFC 9562 §5.5): every rotator derives the same ones."""
-
-_MOST_CONFLICTS = 5
-"""Lost races after which an emergency gives up."""
 
 _MOST_STEPS = 500
 """Decisions in one run; only an issuer that contradicts itself could need more."""
@@ -94,10 +89,6 @@ class Run:
     def go(self, intent: Intent) -> RotationReport:
         """Look, decide and perform, until told to stop. What goes wrong is in the report."""
         return self._ended(lambda: self._reconcile(intent))
-
-    def kill(self, stage: str, token_id: str | None, *, replacing: bool) -> RotationReport:
-        """The emergency: the token in ``stage``, or ``token_id`` wherever it is."""
-        return self._ended(lambda: self._kill(stage, token_id, replacing))
 
     def _ended(self, work: Callable[[], RotationReport]) -> RotationReport:
         try:
@@ -151,10 +142,12 @@ class Run:
                 self._store.promote(token_id, replacing=replacing)
                 self._seen = replace(self._seen, promoted=True, issued=None)
                 self._did("promote", "token_promoted", token_id, replacing=replacing)
+            case Revoke(str(token_id)):
+                self._sweep(token_id)
             case Revoke(token):
                 self._revoke(token, decision.token_id)
-            case Discard(token_id, abandoned):
-                self._discard(token_id, abandoned=abandoned)
+            case Discard():
+                self._discard(decision)
         if isinstance(decision, Stage | Promote | Discard):
             self._look()
 
@@ -164,13 +157,16 @@ class Run:
 
     def _try(self, token: Token) -> Finding:
         try:
-            return Finding("alive", self._issuer.verify(token))
+            info = self._issuer.verify(token)
         except AuthenticationError:
             return Finding("dead")
         except PermissionDenied as error:
             return Finding("forbidden", reason=error.message)
         except CMzonSecretsError as error:
             return Finding("silent", reason=error.message)
+        if info.revoked_at is not None or (token.has_issuer_id and info.id != token.id):
+            return Finding("silent", reason=f"the issuer contradicts itself about {token.id}")
+        return Finding("alive", info)
 
     def _list(self) -> None:
         try:
@@ -219,11 +215,21 @@ class Run:
             if isinstance(token, Token):
                 self._prove_dead(token)
         except CMzonSecretsError as error:
-            self._not_revoked(token_id)
             self._failed("revoke", token_id, error)
+            if isinstance(token, Token) and token in self._seen.loose:
+                self._give_up(token_id)
+            else:
+                self._not_revoked(token_id)
             return
         self._seen = replace(self._seen, revoked=self._seen.revoked | {token_id})
         self._did("revoke", "token_revoked", token_id, orphan=isinstance(token, str))
+
+    def _sweep(self, token_id: str) -> None:
+        """An orphan, unless another run made it somebody's since we looked."""
+        looked = self._seen.versions
+        self._look()
+        if self._seen.versions == looked:
+            self._revoke(token_id, token_id)
 
     def _prove_dead(self, token: Token) -> None:
         found = self._try(token)
@@ -235,98 +241,20 @@ class Run:
                 else f"{token.id} — its death could not be proved: {found.reason}"
             )
 
-    def _discard(self, token_id: str, *, abandoned: bool) -> None:
+    def _discard(self, decision: Discard) -> None:
+        token_id = decision.token_id
+        token = self._seen.versions.find(token_id)
         self._store.discard(token_id)
-        if abandoned:
-            self._abandoned.append(token_id)
-            self._not_revoked(token_id)
-            self._emit("revoke_abandoned", token_id)
+        if decision.revoke_next and token is not None:
+            self._seen = replace(self._seen, loose=(*self._seen.loose, token))
+        if decision.abandoned:
+            self._give_up(token_id)
         self._did("discard", "token_discarded", token_id)
 
-    # ── emergency ───────────────────────────────────────────────────────────────────────────
-
-    def _kill(self, stage: str, token_id: str | None, replacing: bool) -> RotationReport:
-        try:
-            self._look()
-        except CMzonSecretsError:
-            if token_id is None or replacing:
-                raise
-            return self._kill_by_id(token_id)  # only the issuer is needed, not the store
-        held = self._seen.versions
-        leaked = self._holding(token_id) if token_id is not None else getattr(held, stage)
-        if leaked is None:
-            if token_id is not None:
-                return self._kill_by_id(token_id)
-            return self._report(Stop("done", f"nothing is held as {stage.upper()}"))
-        self._emit("emergency_started", leaked.id, stage="by id" if token_id else stage)
-        with_it: frozenset[str] = frozenset()
-        if replacing and held.current == leaked:
-            with_it = frozenset(t.id for t in held if t != leaked)
-        return self._kill_held(Emergency(leaked.id, also=with_it, replace=replacing))
-
-    def _kill_held(self, intent: Emergency) -> RotationReport:
-        """It has succeeded only when the leaked token is proved dead."""
-        try:
-            report = self._insist(intent)
-        except CMzonSecretsError as error:
-            report = self._report(Stop("failed", error.message), error)
-        known = self._seen.findings.get(intent.leaked)
-        if known is not None and known.state == "dead":
-            return report
-        reason = f"STILL ALIVE: {', '.join([intent.leaked, *self._abandoned])}; {report.reason}"
-        alive = RotationError(
-            f"{self._store.uri} — {reason}",
-            hint=f"repeat it by the id: cmzon-secrets revoke --id {intent.leaked}"
-            + (" (where issuing is what fails: with --no-replace)" if intent.replace else ""),
-        )
-        return replace(report, state="failed", reason=reason, error=alive)
-
-    def _insist(self, intent: Emergency) -> RotationReport:
-        """A rotation that moves the stages meanwhile must not save the leaked token."""
-        for _ in range(_MOST_CONFLICTS):
-            with suppress(ConflictError):
-                return self._reconcile(intent)
-        return self._reconcile(intent)
-
-    def _kill_by_id(self, token_id: str) -> RotationReport:
-        """It is in no stage, or the store is out of reach."""
-        self._emit("emergency_started", token_id, stage="by id")
-        try:
-            self._issuer.revoke(token_id)
-            proof = self._listed_as_dead(token_id)
-        except CMzonSecretsError as error:
-            self._failed("revoke", token_id, error)
-            return self._report(Stop("failed", f"STILL ALIVE: {error.message}"), error)
-        self._did("revoke", "token_revoked", token_id, orphan=True)
-        return self._report(Stop("done", proof))
-
-    def _listed_as_dead(self, token_id: str) -> str:
-        """An id alone cannot be tried at the API; the list of our own tokens can be looked at."""
-        if any(self._seen.versions) and self._issuer.lists:
-            self._introduce()
-            self._list()
-        listed = next((i for i in self._seen.listing or () if i.id == token_id), None)
-        if listed is None:
-            return (
-                f"the issuer accepted the revocation of {token_id}; it is not known as one of this "
-                "account's tokens, so check the id: its death cannot be proved from here"
-            )
-        if listed.revoked_at is None:
-            raise RotationError(f"{token_id} — still listed as alive after its revocation")
-        return f"{token_id} is dead"
-
-    def _holding(self, token_id: str) -> Token | None:
-        """The held token with this id, also where the store knows it by its fingerprint only."""
-        held = self._seen.versions
-        if (token := held.find(token_id)) is not None:
-            return token
-        for token in held:
-            if not token.has_issuer_id:
-                self._learn(token.id, self._try(token))
-                known = self._seen.findings[token.id]
-                if known.info is not None and known.info.id == token_id:
-                    return token
-        return None
+    def _give_up(self, token_id: str) -> None:
+        self._abandoned.append(token_id)
+        self._not_revoked(token_id)
+        self._emit("revoke_abandoned", token_id)
 
     # ── telling ─────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,135 @@
+"""The run of an emergency: finds the token that is meant, and ends only with its proved death."""
+
+from __future__ import annotations
+
+import hmac
+from contextlib import suppress
+from dataclasses import replace
+
+from cmzon_secrets.errors import (
+    CMzonSecretsError,
+    ConfigurationError,
+    ConflictError,
+    RotationError,
+)
+from cmzon_secrets.rotation.model import Emergency, Stop
+from cmzon_secrets.rotation.report import RotationReport
+from cmzon_secrets.rotation.run import Run
+from cmzon_secrets.tokens import Token
+
+__all__ = ["EmergencyRun"]
+
+_MOST_CONFLICTS = 5
+"""Lost races after which an emergency gives up."""
+
+
+class EmergencyRun(Run):
+    """A run that kills one token, and whatever has to die with it."""
+
+    def kill(self, stage: str, token_id: str | None, *, replacing: bool) -> RotationReport:
+        """The emergency: the token in ``stage``, or ``token_id`` wherever it is."""
+        return self._ended(lambda: self._kill(stage, token_id, replacing))
+
+    def _kill(self, stage: str, token_id: str | None, replacing: bool) -> RotationReport:
+        try:
+            self._look()
+        except CMzonSecretsError:
+            if token_id is None or replacing:
+                raise
+            return self._kill_by_id(token_id)  # only the issuer is needed, not the store
+        held = self._seen.versions
+        leaked = self._holding(token_id) if token_id is not None else getattr(held, stage)
+        if leaked is None:
+            if token_id is not None:
+                return self._kill_unheld(token_id, replacing)
+            return self._report(Stop("done", f"nothing is held as {stage.upper()}"))
+        self._emit("emergency_started", leaked.id, stage="by id" if token_id else stage)
+        with_it: frozenset[str] = frozenset()
+        if replacing and held.current == leaked:
+            with_it = frozenset(t.id for t in held if t != leaked)
+        return self._kill_held(Emergency(leaked.id, also=with_it, replace=replacing))
+
+    def _kill_held(self, intent: Emergency) -> RotationReport:
+        """It has succeeded only when the leaked token is proved dead."""
+        try:
+            report = self._insist(intent)
+        except CMzonSecretsError as error:
+            report = self._report(Stop("failed", error.message), error)
+        known = self._seen.findings.get(intent.leaked)
+        if known is not None and known.state == "dead":
+            return report
+        reason = f"STILL ALIVE: {', '.join([intent.leaked, *self._abandoned])}; {report.reason}"
+        alive = RotationError(
+            f"{self._store.uri} — {reason}",
+            hint=f"repeat it by the id: cmzon-secrets revoke --id {intent.leaked}"
+            + (" (where issuing is what fails: with --no-replace)" if intent.replace else ""),
+        )
+        return replace(report, state="failed", reason=reason, error=alive)
+
+    def _insist(self, intent: Emergency) -> RotationReport:
+        """A rotation that moves the stages meanwhile must not save the leaked token."""
+        for _ in range(_MOST_CONFLICTS):
+            with suppress(ConflictError):
+                return self._reconcile(intent)
+        return self._reconcile(intent)
+
+    def _kill_unheld(self, token_id: str, replacing: bool) -> RotationReport:
+        unresolved = [
+            t.id
+            for t in self._seen.versions
+            if not t.has_issuer_id and (f := self._seen.findings.get(t.id)) and f.info is None
+        ]
+        if replacing and unresolved:
+            reason = f"STILL ALIVE: {token_id} may be {unresolved[0]}, which cannot be resolved from here"
+            hint = "name the stage instead, or kill it without a successor: --no-replace"
+            error = RotationError(f"{self._store.uri} — {reason}", hint=hint)
+            return self._report(Stop("failed", reason), error)
+        return self._kill_by_id(token_id)
+
+    def _kill_by_id(self, token_id: str) -> RotationReport:
+        """It is in no stage, or the store is out of reach."""
+        self._emit("emergency_started", token_id, stage="by id")
+        try:
+            self._issuer.revoke(token_id)
+            end = self._evidence(token_id)
+        except CMzonSecretsError as error:
+            self._failed("revoke", token_id, error)
+            return self._report(Stop("failed", f"STILL ALIVE: {error.message}"), error)
+        self._did("revoke", "token_revoked", token_id, orphan=True)
+        return self._report(end)
+
+    def _evidence(self, token_id: str) -> Stop:
+        """An id alone cannot be tried at the API; the list of our own tokens can be looked at."""
+        if not any(self._seen.versions):
+            return Stop("done", f"the issuer accepted the revocation of {token_id}")
+        if self._issuer.lists:
+            self._introduce()
+            self._list()
+        listed = next((i for i in self._seen.listing or () if i.id == token_id), None)
+        if listed is None:
+            return Stop(
+                "attention",
+                f"the issuer accepted the revocation of {token_id}; it is not known as one of this "
+                "account's tokens, so check the id: its death cannot be proved from here",
+            )
+        if listed.revoked_at is None:
+            raise RotationError(f"{token_id} — still listed as alive after its revocation")
+        return Stop("done", f"{token_id} is dead")
+
+    def _holding(self, token_id: str) -> Token | None:
+        """The held token with this id, also where the store knows it by its fingerprint only."""
+        held = self._seen.versions
+        if (token := held.find(token_id)) is not None:
+            return token
+        if any(hmac.compare_digest(t.reveal(), token_id) for t in held):
+            raise ConfigurationError(
+                "revoke — that is the token itself, not its id (it is not repeated here)",
+                hint="ids are shown by: cmzon-secrets status",
+            )
+        for token in held:
+            if not token.has_issuer_id:
+                self._learn(token.id, self._try(token))
+                known = self._seen.findings[token.id]
+                if known.info is not None and known.info.id == token_id:
+                    return token
+        return None
