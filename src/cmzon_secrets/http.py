@@ -17,49 +17,28 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
+from cmzon_secrets.answers import Answer, printable
 from cmzon_secrets.errors import (
-    APIError,
-    AuthenticationError,
     ConfigurationError,
-    PermissionDenied,
-    RateLimited,
     RequestRejected,
-    ServerError,
     TransportError,
     without_frames,
 )
 from cmzon_secrets.forks import renew_in_child
-from cmzon_secrets.tokens import MASK, Token
+from cmzon_secrets.tokens import Token
 
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["DEFAULT_BASE_URL", "Answer", "Session", "api_error", "checked_base_url"]
+__all__ = ["DEFAULT_BASE_URL", "Session", "checked_base_url"]
 
 DEFAULT_BASE_URL = "https://api.cmzon.com"
 MAX_ANSWER_BYTES = 1024 * 1024
 CONNECT_TIMEOUT = 3.0
 """Seconds to a TCP and TLS connection; longer means trying again is better than waiting."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the server said: header names in lower case, the body as bytes."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)  # it may hold a token just issued
-
-    def json(self) -> Any:
-        """The body as JSON. Raises ValueError for anything else."""
-        try:
-            return json.loads(self.body)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
 
 
 class Session:
@@ -106,6 +85,8 @@ class Session:
         """
         import httpx2
 
+        if not isinstance(method, str) or _HEADER_NAME.fullmatch(method) is None:
+            raise ConfigurationError("request method — it is not an HTTP method")
         _check_headers(headers or {})
         content, content_type = _json_body(json)
         handled = sys.exception()
@@ -121,16 +102,20 @@ class Session:
                     {name.lower(): value for name, value in response.headers.items()},
                     _bounded(response, self.base_url),
                 )
-            return _without_echo(answer, token)
+            return answer if token is None else answer.without_echo(token.reveal())
         except httpx2.RequestError as error:
             _forget_authorization(error)
-            raise self._transport_error(error, handled) from without_frames(error, until=handled)
+            problem = self._transport_error(error, handled)
+            # One about the protocol quotes what the server sent, and that may be the token.
+            quotes = isinstance(error, httpx2.ProtocolError)
+            cause = None if quotes else without_frames(error, until=handled)
         except httpx2.InvalidURL as error:
             raise ConfigurationError(
-                f"request path — {_short(str(error))}", hint="percent-encode it"
+                f"request path — {printable(str(error))}", hint="percent-encode it"
             ) from without_frames(error, until=handled)
         except BaseException as error:  # noqa: BLE001  # a Ctrl-C, too, passes frames that hold the header
-            raise without_frames(error, until=handled)
+            raise without_frames(error, until=handled)  # noqa: B904  # the same error again
+        raise problem from cause  # out here, so that there is no other context
 
     def close(self) -> None:
         """Close the pool."""
@@ -178,16 +163,12 @@ class Session:
     ) -> TransportError:
         import httpx2
 
-        never_left = (
-            httpx2.ConnectError,
-            httpx2.ConnectTimeout,
-            httpx2.PoolTimeout,
-            httpx2.ProxyError,
-            httpx2.UnsupportedProtocol,
-        )
+        never_left = (httpx2.ConnectError, httpx2.ConnectTimeout)
+        protocol = isinstance(error, httpx2.ProtocolError)
+        reason = None if protocol else _root_cause(error, handled)
         problem = TransportError(
             f"{self.base_url} — no answer: {type(error).__name__}"
-            + (f" ({reason})" if (reason := _root_cause(error, handled)) else ""),
+            + (f" ({reason})" if reason else ""),
             hint="check CMZON_BASE_URL, the network, and the server's certificate",
         )
         problem.may_have_been_sent = not isinstance(error, never_left)
@@ -206,7 +187,7 @@ def checked_base_url(url: str) -> str:
             "base URL — it is not an https:// URL (it is not repeated here: it may be a secret)",
             hint=f"for example {DEFAULT_BASE_URL}",
         )
-    if parts.query or parts.fragment:
+    if "?" in url or "#" in url:
         raise ConfigurationError("base URL — it must not have a query or fragment")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ConfigurationError(
@@ -227,81 +208,11 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         _ = parts.port
+        if parts.netloc.startswith("[") and not re.fullmatch(r"\[[^]]*\](:[0-9]*)?", parts.netloc):
+            raise ValueError
     except ValueError:
         raise ConfigurationError("base URL — its host or port is malformed") from None
     return parts
-
-
-def api_error(answer: Answer, *, what: str) -> APIError:
-    """The typed error for an answer that is not a success; ``what`` begins its message."""
-    error = _error_body(answer)
-    kind = _ERRORS.get(answer.status) or (ServerError if answer.status >= 500 else RequestRejected)
-    said = error.get("message")
-    details = error.get("details")
-    problem = kind(
-        f"{what} — {answer.status} {_short(said) or 'without an explanation'}"
-        + (f" ({_short(details)})" if _short(details) else ""),
-        status=answer.status,
-        code=error.get("code") if isinstance(error.get("code"), int | str) else None,
-        details=_short(details),
-        request_id=_short(answer.headers.get("x-request-id")),
-        headers=answer.headers,
-        hint=_HINTS.get(answer.status),
-    )
-    if isinstance(problem, RateLimited):
-        problem.retry_after = _retry_after(error, answer.headers)
-    return problem
-
-
-_ERRORS: dict[int, type[APIError]] = {
-    401: AuthenticationError,
-    403: PermissionDenied,
-    429: RateLimited,
-}
-_HINTS = {
-    401: "the token is expired, revoked or unknown: rotate it, or put a new one",
-    403: "the token lacks the scope, or this address is not in its allowed_ips",
-}
-MAX_RETRY_AFTER = 24 * 3600.0
-"""Seconds; an API that asks for more is answered with the error, not with a longer wait."""
-
-
-def _error_body(answer: Answer) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except ValueError:
-        return {}
-    error = body.get("error") if isinstance(body, dict) else None
-    return error if isinstance(error, dict) else {}
-
-
-def _short(text: object) -> str | None:
-    """Server text fit for one line of a message: printable, at most 200 characters."""
-    if not isinstance(text, str) or not text:
-        return None
-    return "".join(c if c.isprintable() else " " for c in text[:200]).strip() or None
-
-
-def _retry_after(error: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
-    """The longer of the body's ``retry_after`` and the header's seconds; nonsense is ignored."""
-    waits = []
-    for said in (error.get("retry_after"), headers.get("retry-after")):
-        try:
-            seconds = float(said)  # type: ignore[arg-type]  # None and lists raise TypeError
-        except (TypeError, ValueError, OverflowError):
-            continue
-        if 0 <= seconds <= MAX_RETRY_AFTER and not isinstance(said, bool):
-            waits.append(seconds)
-    return max(waits, default=None)
-
-
-def _without_echo(answer: Answer, token: Token | None) -> Answer:
-    """A refusal that repeats the token back is masked: errors carry the server's words."""
-    if token is None or answer.status < 400:
-        return answer
-    value = token.reveal()
-    headers = {name: text.replace(value, MASK) for name, text in answer.headers.items()}
-    return Answer(answer.status, headers, answer.body.replace(value.encode(), MASK.encode()))
 
 
 def _authorization(token: Token | None) -> dict[str, str]:
@@ -373,7 +284,8 @@ def _tls_context(ca: str | None) -> Any:
         context = httpx2.create_ssl_context(trust_env=False)
     else:
         try:
-            context = ssl.create_default_context(cafile=ca)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which heeds no SSLKEYLOGFILE
+            context.load_verify_locations(cafile=ca)
         except (OSError, ssl.SSLError) as error:
             raise ConfigurationError(f"CA file {ca!r} — {error.strerror or 'not PEM'}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -393,4 +305,4 @@ def _root_cause(error: BaseException, handled: BaseException | None) -> str:
     """The innermost reason ("Connection refused"), which libraries bury; not what ``handled`` says."""
     while (inner := error.__cause__ or error.__context__) is not None and inner is not handled:
         error = inner
-    return _short(str(error)) or ""
+    return printable(str(error)) or ""

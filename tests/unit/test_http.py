@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmzon_secrets import Token, __version__
+from cmzon_secrets.answers import Answer, api_error
 from cmzon_secrets.errors import (
     AuthenticationError,
     CMzonSecretsError,
@@ -26,7 +27,7 @@ from cmzon_secrets.errors import (
     ServerError,
     TransportError,
 )
-from cmzon_secrets.http import MAX_ANSWER_BYTES, Answer, Session, api_error, checked_base_url
+from cmzon_secrets.http import MAX_ANSWER_BYTES, Session, checked_base_url
 
 TOKEN = Token("cmz_the-token-that-must-not-be-shown")
 
@@ -437,6 +438,48 @@ def test_a_refusal_that_repeats_the_token_is_masked(server, session):
     error = api_error(answer, what="GET /v1/echo")
     assert TOKEN.reveal() not in f"{error} {vars(error)} {answer.headers} {answer.body!r}"
     assert "bad: Bearer" in error.message
+
+
+@pytest.mark.parametrize("status", [301, 404, 500])
+def test_no_escape_sequence_hides_a_token_that_is_repeated(status, server, session):
+    slashed = Token("cmz_a/b+c")
+    escaped = rb'{"error": {"message": "bad cmz_a\/b+c and \u0063mz_a/b\u002bc"}}'
+    server.behaviours["/v1/echo"] = lambda handler: handler.answer(status, escaped)
+    answer = session.send("GET", "/v1/echo", token=slashed)
+    assert slashed.reveal() not in f"{api_error(answer, what='x')} {answer.json()}"
+
+
+def test_a_broken_answer_is_not_quoted(server, session):
+    def broken(handler):
+        told = handler.headers["Authorization"].encode()
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + told + b"\r\n\r\n")
+        handler.close_connection = True
+
+    server.behaviours["/v1/broken"] = broken
+    with pytest.raises(TransportError) as caught:
+        session.send("GET", "/v1/broken", token=TOKEN)
+    shown = "".join(
+        traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
+    )
+    assert caught.value.may_have_been_sent
+    assert caught.value.__cause__ is None
+    assert TOKEN.reveal() not in str(caught.value)
+    assert TOKEN.reveal() not in shown
+
+
+def test_tls_secrets_are_not_logged_though_the_environment_asks_for_it(tls, tmp_path, monkeypatch):
+    authority, context = tls
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys.log"))
+    with serving(context) as server, closing(Session(server.url, ca=str(tmp_path / "ca.pem"))) as s:
+        s.send("GET", "/v1", token=TOKEN)
+    assert not (tmp_path / "keys.log").exists()
+
+
+@pytest.mark.parametrize("method", [None, "", "GET /x", "GE\r\nT"])
+def test_a_method_that_is_none_is_refused(method, session):
+    with pytest.raises(ConfigurationError, match="method"):
+        session.send(method, "/v1/x")
 
 
 def test_an_answer_does_not_show_its_body():

@@ -27,8 +27,8 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from cmzon_secrets.answers import Answer, api_error
 from cmzon_secrets.errors import APIError, RequestRejected, TransportError
-from cmzon_secrets.http import Answer, api_error
 from cmzon_secrets.tokens import Token
 
 __all__ = [

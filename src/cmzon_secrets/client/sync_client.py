@@ -8,6 +8,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
+from cmzon_secrets.answers import Answer
 from cmzon_secrets.cache import TokenCache
 from cmzon_secrets.client import exchange
 from cmzon_secrets.client.exchange import Effect, Request, Response, SendResult, Steps
@@ -15,7 +16,7 @@ from cmzon_secrets.client.limits import RateLimits
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock, seconds
 from cmzon_secrets.errors import CMzonSecretsError, ConfigurationError, TransportError
 from cmzon_secrets.events import Emitter, Subscriber
-from cmzon_secrets.http import Answer, Session
+from cmzon_secrets.http import Session
 from cmzon_secrets.provider import TokenProvider
 from cmzon_secrets.tokens import Token
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import ClassVar
 
+from cmzon_secrets.answers import api_error
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.errors import APIError, AuthenticationError, IssuerError, shielded
-from cmzon_secrets.http import Session, api_error
+from cmzon_secrets.http import Session
 from cmzon_secrets.issuer import TokenInfo, TokenIssuer, TokenRequest
 from cmzon_secrets.prompts import ask_unseen
 from cmzon_secrets.tokens import MAX_TOKEN_BYTES, Token

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cmzon_secrets.answers import Answer
 from cmzon_secrets.client import exchange
 from cmzon_secrets.client.exchange import NeedToken, Pace, Reject, Request
 from cmzon_secrets.errors import (
@@ -18,7 +19,6 @@ from cmzon_secrets.errors import (
     ServerError,
     TransportError,
 )
-from cmzon_secrets.http import Answer
 from cmzon_secrets.tokens import Token
 
 TO = "+1234567890"

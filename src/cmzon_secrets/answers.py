@@ -1,0 +1,109 @@
+"""What an answer of the API means: its typed error, by status and by the vendor's error body."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from cmzon_secrets.errors import (
+    APIError,
+    AuthenticationError,
+    PermissionDenied,
+    RateLimited,
+    RequestRejected,
+    ServerError,
+)
+from cmzon_secrets.tokens import MASK
+
+__all__ = ["Answer", "api_error", "printable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server said: header names in lower case, the body as bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)  # it may hold a token just issued
+
+    def json(self) -> Any:
+        """The body as JSON. Raises ValueError for anything else."""
+        with suppress(ValueError, RecursionError):
+            return json.loads(self.body)
+        raise ValueError("not JSON")  # out here: json's own error holds the whole body
+
+    def without_echo(self, value: str) -> Answer:
+        """Itself, unless it is a refusal: then with ``value`` masked, for errors carry its words."""
+        if 200 <= self.status < 300:
+            return self
+        headers = {name: text.replace(value, MASK) for name, text in self.headers.items()}
+        body = self.body
+        with suppress(ValueError):  # written anew, so that no escape sequence hides the value
+            body = json.dumps(self.json(), ensure_ascii=False).encode()
+        return Answer(self.status, headers, body.replace(value.encode(), MASK.encode()))
+
+
+def api_error(answer: Answer, *, what: str) -> APIError:
+    """The typed error for an answer that is not a success; ``what`` begins its message."""
+    error = _error_body(answer)
+    kind = _ERRORS.get(answer.status) or (ServerError if answer.status >= 500 else RequestRejected)
+    said = error.get("message")
+    details = error.get("details")
+    problem = kind(
+        f"{what} — {answer.status} {printable(said) or 'without an explanation'}"
+        + (f" ({printable(details)})" if printable(details) else ""),
+        status=answer.status,
+        code=error.get("code") if isinstance(error.get("code"), int | str) else None,
+        details=printable(details),
+        request_id=printable(answer.headers.get("x-request-id")),
+        headers=answer.headers,
+        hint=_HINTS.get(answer.status),
+    )
+    if isinstance(problem, RateLimited):
+        problem.retry_after = _retry_after(error, answer.headers)
+    return problem
+
+
+_ERRORS: dict[int, type[APIError]] = {
+    401: AuthenticationError,
+    403: PermissionDenied,
+    429: RateLimited,
+}
+_HINTS = {
+    401: "the token is expired, revoked or unknown: rotate it, or put a new one",
+    403: "the token lacks the scope, or this address is not in its allowed_ips",
+}
+MAX_RETRY_AFTER = 24 * 3600.0
+"""Seconds; an API that asks for more is answered with the error, not with a longer wait."""
+
+
+def _error_body(answer: Answer) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def printable(text: object) -> str | None:
+    """Server text fit for one line of a message: printable, at most 200 characters."""
+    if not isinstance(text, str) or not text:
+        return None
+    return "".join(c if c.isprintable() else " " for c in text[:200]).strip() or None
+
+
+def _retry_after(error: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
+    """The longer of the body's ``retry_after`` and the header's seconds; nonsense is ignored."""
+    waits = []
+    for said in (error.get("retry_after"), headers.get("retry-after")):
+        try:
+            seconds = float(said)  # type: ignore[arg-type]  # None and lists raise TypeError
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if 0 <= seconds <= MAX_RETRY_AFTER and not isinstance(said, bool):
+            waits.append(seconds)
+    return max(waits, default=None)
