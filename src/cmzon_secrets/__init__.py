@@ -59,6 +59,8 @@ __all__ = list(_HOMES)  # one table: tests hold it against what type checkers se
 
 
 def __getattr__(name: str) -> object:
+    if name == "errors":  # the one module that is part of the public interface
+        return import_module(f"{__name__}.errors")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

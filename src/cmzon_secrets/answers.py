@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,17 +17,20 @@ from cmzon_secrets.errors import (
     RequestRejected,
     ServerError,
 )
+from cmzon_secrets.headers import Headers
 from cmzon_secrets.tokens import MASK
 
 __all__ = ["Answer", "api_error", "printable"]
 
+_B64TOKEN = r"[A-Za-z0-9\-._~+/=]"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server said: header names in lower case, the body as bytes."""
+    """What the server said; the body as bytes."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Headers
     body: bytes = field(repr=False)  # it may hold a token just issued
 
     def json(self) -> Any:
@@ -39,15 +43,29 @@ class Answer:
         """Itself, unless it is a refusal: then with ``value`` masked, for errors carry its words."""
         if 200 <= self.status < 300:
             return self
-        headers = {name: text.replace(value, MASK) for name, text in self.headers.items()}
-        body = self.body
-        with suppress(ValueError):  # written anew, so that no escape sequence hides the value
-            body = json.dumps(self.json(), ensure_ascii=False).encode()
-        return Answer(self.status, headers, body.replace(value.encode(), MASK.encode()))
+        # Between characters that no token has: a value that is a common word spoils no other word.
+        echo = re.compile(rf"(?<!{_B64TOKEN}){re.escape(value)}(?!{_B64TOKEN})")
+        headers = Headers({name: echo.sub(MASK, text) for name, text in self.headers.items()})
+        try:
+            # Decoded before it is masked, so that no escape sequence hides the value.
+            body = json.dumps(_masked(self.json(), echo))
+        except ValueError:
+            body = echo.sub(MASK, self.body.decode("utf-8", "replace"))
+        return Answer(self.status, headers, body.encode())
+
+
+def _masked(part: Any, echo: re.Pattern[str]) -> Any:
+    if isinstance(part, str):
+        return echo.sub(MASK, part)
+    if isinstance(part, list):
+        return [_masked(item, echo) for item in part]
+    if isinstance(part, dict):
+        return {echo.sub(MASK, name): _masked(item, echo) for name, item in part.items()}
+    return part
 
 
 def api_error(answer: Answer, *, what: str) -> APIError:
-    """The typed error for an answer that is not a success; ``what`` begins its message."""
+    """The typed error for an answer that is not a success; ``what`` begins its text."""
     error = _error_body(answer)
     kind = _ERRORS.get(answer.status) or (ServerError if answer.status >= 500 else RequestRejected)
     said = error.get("message")
@@ -62,6 +80,7 @@ def api_error(answer: Answer, *, what: str) -> APIError:
         headers=answer.headers,
         hint=_HINTS.get(answer.status),
     )
+    problem.message = printable(said) or problem.message
     if isinstance(problem, RateLimited):
         problem.retry_after = _retry_after(error, answer.headers)
     return problem

@@ -23,11 +23,12 @@ CMzonSecretsError
    └─ DailyLimitReached     raised by us; nothing was sent  .resets_at
 
 Errors carry facts and nothing else: they do not log, print or exit. No message ever holds a
-secret. Whoever shows one prints ``message`` and, where there is one, ``hint`` (the remedy).
+secret. Whoever shows one prints ``str(error)`` and, where there is one, ``hint`` (the remedy).
 """
 
 from __future__ import annotations
 
+from copy import copy
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _E = TypeVar("_E", bound=BaseException)
+_Ours = TypeVar("_Ours", bound="CMzonSecretsError")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -62,6 +64,7 @@ __all__ = [
     "TokenNotFound",
     "TransportError",
     "missing_extra",
+    "retold",
     "shielded",
     "without_frames",
 ]
@@ -138,8 +141,9 @@ class RotationError(CMzonSecretsError):
 class APIError(CMzonSecretsError):
     """The CMzon API refused, failed, or could not be reached.
 
-    ``status`` is the HTTP status (None where there was no answer), ``code`` and ``details`` are
-    the fields of the vendor's error body, ``headers`` those of the response, in lower case.
+    ``status`` is the HTTP status (None where there was no answer); ``code``, ``message`` and
+    ``details`` are the fields of the vendor's error body, ``message`` our own words where it has
+    none; ``headers`` those of the response, looked up in any case. ``str()`` is the whole line.
     """
 
     def __init__(
@@ -158,7 +162,7 @@ class APIError(CMzonSecretsError):
         self.code = code
         self.details = details
         self.request_id = request_id
-        self.headers: Mapping[str, str] = dict(headers or {})
+        self.headers: Mapping[str, str] = headers if headers is not None else {}
 
 
 class AuthenticationError(APIError):
@@ -207,6 +211,18 @@ def missing_extra(extra: str, what: str) -> ConfigurationError:
     )
 
 
+def retold(error: _Ours, message: str, *, uri: str = "") -> _Ours:
+    """A copy of ``error`` with another message, and where it has a ``uri``, with that one.
+
+    For whoever knows, unlike the one that raised it, what the user calls the place.
+    """
+    told = copy(error)
+    told.message, told.args = message, (message,)
+    if uri and isinstance(told, ProviderError):
+        told.uri = uri
+    return told
+
+
 def without_frames(error: _E, *, until: BaseException | None = None) -> _E:
     """Strip the tracebacks of ``error`` and of everything it was raised from; returns ``error``.
 
@@ -241,6 +257,6 @@ def shielded(function: Callable[_P, _T]) -> Callable[_P, _T]:
             return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001  # it is raised again
             del args, kwargs
-            raise without_frames(error)
+            raise without_frames(error)  # noqa: B904  # the same error again
 
     return call

@@ -28,6 +28,7 @@ from cmzon_secrets.errors import (
     without_frames,
 )
 from cmzon_secrets.forks import renew_in_child
+from cmzon_secrets.headers import Headers
 from cmzon_secrets.tokens import Token
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Session:
             ) as response:
                 answer = Answer(
                     response.status_code,
-                    {name.lower(): value for name, value in response.headers.items()},
+                    Headers(response.headers),
                     _bounded(response, self.base_url),
                 )
             return answer if token is None else answer.without_echo(token.reveal())

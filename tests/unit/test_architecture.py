@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / PACKAGE
 CONFORMANCE = ROOT / "tests" / "conformance"
 
-WORDS = "errors clock tokens records uri events"
-CONTRACTS = "provider issuer sealing stages http"
+WORDS = "errors clock durations tokens records uri events"
+CONTRACTS = "provider issuer sealing stages answers http"
 LOGIC = "cache client rotation"
 ADAPTERS = "providers sealing_keys issuers"
 ASSEMBLY = "registry config"
@@ -33,7 +33,10 @@ ARROWS = {
     # words: what everything is said in; each depends on next to nothing
     "errors": "",
     "forks": "",
+    "headers": "",
     "clock": "errors",
+    "durations": "",
+    "typed": "",
     "tokens": "errors",
     "uri": "errors",
     "private_files": "errors",
@@ -45,7 +48,8 @@ ARROWS = {
     "issuer": WORDS,
     "sealing": WORDS,
     "stages": WORDS,
-    "http": f"{WORDS} forks __version__",
+    "answers": f"{WORDS} headers",
+    "http": f"{WORDS} answers forks headers __version__",
     "key_wrapping": "errors sealing",
     # logic: decides, and knows no backend
     "cache_state": "clock errors tokens",
@@ -58,9 +62,9 @@ ARROWS = {
     "issuers": f"{WORDS} {CONTRACTS} prompts",
     # assembly: joins them by strings, so its imports stop at the contracts
     "registry": f"{WORDS} {CONTRACTS}",
-    "config": WORDS,
+    "config": f"{WORDS} typed",
     # entry points: may use everything above, never each other
-    "cli": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY} prompts __version__",
+    "cli": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY} prompts typed __version__",
     "testing": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY}",
     # … and one that imports almost nothing, so that it can disagree with client and issuers
     "emulator": "errors clock",

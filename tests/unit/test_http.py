@@ -449,6 +449,16 @@ def test_no_escape_sequence_hides_a_token_that_is_repeated(status, server, sessi
     assert slashed.reveal() not in f"{api_error(answer, what='x')} {answer.json()}"
 
 
+def test_masking_spoils_no_word_that_only_contains_the_token(server, session):
+    body = (
+        b'{"error": {"message": "Invalid API token", "details": "tokens a: a", "retry_after": 9}}'
+    )
+    server.behaviours["/v1/echo"] = lambda handler: handler.answer(429, body)
+    error = api_error(session.send("GET", "/v1/echo", token=Token("a")), what="x")
+    assert (error.message, error.retry_after) == ("Invalid API token", 9)
+    assert error.details == "tokens ••••••••: ••••••••"
+
+
 def test_a_broken_answer_is_not_quoted(server, session):
     def broken(handler):
         told = handler.headers["Authorization"].encode()
@@ -513,7 +523,8 @@ def answer(status, body=None, **headers):
 def test_the_vendors_401_is_an_authentication_error():
     error = api_error(answer(401, VENDOR_401, x_request_id="req_9"), what="message to be sent")
     assert type(error) is AuthenticationError
-    assert error.message == (
+    assert error.message == "Invalid API token"
+    assert str(error) == (
         "message to be sent — 401 Invalid API token (Token has expired or is invalid)"
     )
     assert (error.status, error.code) == (401, 401)
@@ -521,6 +532,13 @@ def test_the_vendors_401_is_an_authentication_error():
     assert error.request_id == "req_9"
     assert error.headers == {"x-request-id": "req_9"}
     assert error.hint
+
+
+def test_headers_are_found_in_any_case(server, session):
+    server.behaviours["/v1/x"] = lambda handler: handler.answer(429, b"{}", X_Request_Id="req_1")
+    answer = session.send("GET", "/v1/x", token=TOKEN)
+    assert answer.headers["X-Request-Id"] == answer.headers["x-request-id"] == "req_1"
+    assert api_error(answer, what="x").headers["X-REQUEST-ID"] == "req_1"
 
 
 def test_the_vendors_403_is_permission_denied():

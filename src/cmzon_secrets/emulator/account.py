@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
@@ -11,8 +12,8 @@ from cmzon_secrets.emulator.faults import Faults
 from cmzon_secrets.emulator.idempotency import IdempotencyKeys
 from cmzon_secrets.emulator.limits import NEW_ACCOUNT_PER_DAY, PER_DAY
 from cmzon_secrets.emulator.messages import ROUTE, Messages
-from cmzon_secrets.emulator.state import Journal
-from cmzon_secrets.emulator.tokens import SCOPES, Derive, IssuedToken, Tokens, TokenWish
+from cmzon_secrets.emulator.state import REMEMBER, Journal
+from cmzon_secrets.emulator.tokens import INSERT, SCOPES, Derive, IssuedToken, Tokens, TokenWish
 from cmzon_secrets.errors import ConfigurationError
 
 __all__ = ["Account"]
@@ -36,18 +37,14 @@ class Account:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.journal = journal
-        self.clock = ShiftedClock(clock, float(journal.meta("shift") or 0.0))
-        self.keys = IdempotencyKeys(journal)
-        self.tokens = Tokens(journal, self.keys, derive)
-        self.messages = Messages(
-            journal,
-            self.keys,
-            self.clock,
-            per_day=NEW_ACCOUNT_PER_DAY if new_account else PER_DAY,
-        )
-        self.audit = AuditTrail(journal)
-        self.faults = Faults()
-        self.admin = self._admin()
+        self._derive = derive
+        self._per_day = NEW_ACCOUNT_PER_DAY if new_account else PER_DAY
+        self._base_clock = clock
+        self._load()
+
+    def admin_token(self) -> str:
+        """The admin token itself."""
+        return self.tokens.value_of(self.admin)
 
     def stats(self) -> dict[str, Any]:
         """What ``GET /_emulator/stats`` answers."""
@@ -65,29 +62,31 @@ class Account:
         self.journal.remember("shift", self.clock.shift)
 
     def reset(self) -> None:
-        """As new: only the admin token stays, live and unused."""
-        self.journal.clear()
-        self.clock.clear()
-        self.keys.clear()
-        self.messages.clear()
-        self.audit.clear()
-        self.faults.clear()
-        self.tokens.keep_only(self.admin)
-        self._remember_admin(self.admin)
+        """As new: only the admin token stays, live and unused. All of it is done, or nothing."""
+        admin = replace(self.admin, revoked_at=None, last_used_at=None, last_used_ip=None)
+        self.journal.replace_all((INSERT, admin.row()), (REMEMBER, ("admin", admin.id)))
+        self._load()
+
+    def _load(self) -> None:
+        """Everything as the journal has it."""
+        journal = self.journal
+        self.clock = ShiftedClock(self._base_clock, float(journal.meta("shift") or 0.0))
+        self.keys = IdempotencyKeys(journal)
+        self.tokens = Tokens(journal, self.keys, self._derive)
+        self.messages = Messages(journal, self.keys, self.clock, per_day=self._per_day)
+        self.audit = AuditTrail(journal)
+        self.faults = Faults()
+        self.admin = self._admin()
 
     def _admin(self) -> IssuedToken:
         """The admin token kept with the state; a new one where there is none or it was revoked."""
         kept = self.tokens.get(self.journal.meta("admin") or "")
         if kept is None or kept.revoked_at is not None:
             kept = self.tokens.issue(ADMIN, self.clock.timestamp())
-            self._remember_admin(kept)
+            self.journal.now((REMEMBER, ("admin", kept.id)))
         if self.tokens.find(self.tokens.value_of(kept)) is not kept:
             raise ConfigurationError(
                 "emulator state — its token-secret is not the one its tokens were made with",
                 hint="remove the state folder and start anew",
             )
         return kept
-
-    def _remember_admin(self, admin: IssuedToken) -> None:
-        self.journal.remember("admin", admin.id)
-        self.journal.now()

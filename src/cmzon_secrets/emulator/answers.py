@@ -31,7 +31,7 @@ ABORT = "cmzon_secrets.abort"
 
 
 class Refusal(Exception):
-    """A request that is answered with an error; raised anywhere below the exchange."""
+    """A request that is answered with an error; raised anywhere below the responder."""
 
     def __init__(
         self,

@@ -1,24 +1,50 @@
-"""The routes under ``/v1``: messages, tokens, audit trail."""
+"""The emulator as one ASGI application: the routes under ``/v1``, the controls, and all others."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from difflib import get_close_matches
 
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import invalid_request, success
-from cmzon_secrets.emulator.exchange import Call, Endpoint, read_object
+from cmzon_secrets.emulator.answers import Refusal, invalid_request, success
+from cmzon_secrets.emulator.controls import Control, Controls
 from cmzon_secrets.emulator.fields import refuse_unknown
 from cmzon_secrets.emulator.idempotency import Use, checked_key
 from cmzon_secrets.emulator.messages import ROUTE as MESSAGES
 from cmzon_secrets.emulator.messages import Message
+from cmzon_secrets.emulator.responder import Call, Endpoint, Responder, read_object
 from cmzon_secrets.emulator.tokens import AUDIT, MANAGE, SEND, TokenWish
 
-__all__ = ["API"]
+__all__ = ["make_app"]
 
 TOKENS = "POST /v1/tokens"
 PAGE = 50
+
+
+def make_app(account: Account, responder: Responder) -> Starlette:
+    """Every route of the API and the controls, and an answer for all others."""
+    endpoints = API(account).endpoints()
+    controls = Controls(account, [endpoint.route for endpoint in endpoints]).by_route()
+    known = [*(endpoint.route for endpoint in endpoints), *controls]
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        return responder.refuse(request, _refusal(request, error, known))
+
+    app = Starlette(
+        routes=[
+            *(Route(e.path, responder.serve(e), methods=[e.method]) for e in endpoints),
+            *(_control(route, control) for route, control in controls.items()),
+        ],
+        exception_handlers={404: refuse, 405: refuse, 500: refuse},
+    )
+    app.router.redirect_slashes = False
+    return app
 
 
 class API:
@@ -30,12 +56,7 @@ class API:
     def endpoints(self) -> list[Endpoint]:
         """Every route; the order matters where one path matches another's template."""
         return [
-            Endpoint(
-                MESSAGES,
-                self._send_message,
-                scope=SEND,
-                headers=self._account.messages.rate_headers,
-            ),
+            Endpoint(MESSAGES, self._send_message, scope=SEND, headers=self._rate_headers),
             Endpoint(TOKENS, self._issue_token, scope=MANAGE),
             Endpoint("GET /v1/tokens", self._list_tokens, scope=MANAGE),
             Endpoint("GET /v1/tokens/self", self._show_own_token, counts_as_use=False),
@@ -53,6 +74,9 @@ class API:
             request_id=call.id,
         )
         return success({"id": message_id, "status": "accepted", "to": message.to})
+
+    def _rate_headers(self) -> dict[str, str]:
+        return self._account.messages.rate_headers()  # a reset makes new ones
 
     async def _issue_token(self, call: Call) -> Response:
         body = await read_object(call.request)
@@ -99,3 +123,20 @@ def _query(call: Call, *, known: Collection[str]) -> dict[str, str]:
     if len(dict(given)) < len(given):
         raise invalid_request("query — a parameter is given twice")
     return {name: value for name, value in given if value}
+
+
+def _control(route: str, control: Control) -> Route:
+    method, path = route.split()
+    return Route(path, control, methods=[method])
+
+
+def _refusal(request: Request, error: Exception, known: list[str]) -> Refusal:
+    """The answer where no endpoint gave one. What was asked is not repeated: it may hold a token."""
+    if not isinstance(error, HTTPException):
+        return Refusal(500, "Internal server error", "The emulator failed; see its log")
+    wanted = f"{request.method} {request.url.path}"[:200]
+    nearest = get_close_matches(wanted, known, n=1, cutoff=0.0)[0]
+    message = "Unknown route" if error.status_code == 404 else "Method not allowed"
+    return Refusal(
+        error.status_code, message, f"Nearest known route: {nearest}", headers=error.headers
+    )

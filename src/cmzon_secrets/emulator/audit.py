@@ -56,10 +56,6 @@ class AuditTrail:
         following = str(rows[PAGE - 1][0]) if len(rows) > PAGE else None
         return [_entry(row[1:]) for row in rows[:PAGE]], following
 
-    def clear(self) -> None:
-        """Forget the counts; the journal forgets the entries."""
-        self.by_status.clear()
-
 
 def _position(cursor: str | None) -> int:
     if cursor is None:

@@ -38,10 +38,6 @@ class ShiftedClock(Clock):
         self.shift += seconds
         self._forward += max(0.0, seconds)
 
-    def clear(self) -> None:
-        """The machine's own time again."""
-        self.shift = 0.0
-
 
 def format_time(timestamp: float | None) -> str | None:
     """Unix seconds as RFC 3339 in UTC; None stays None."""

@@ -18,9 +18,9 @@ from starlette.responses import HTMLResponse, Response
 from cmzon_secrets.emulator.account import Account
 from cmzon_secrets.emulator.answers import Abort, Refusal, success
 from cmzon_secrets.emulator.clock import format_time
-from cmzon_secrets.emulator.exchange import client_address, read_object
 from cmzon_secrets.emulator.faults import Fault
 from cmzon_secrets.emulator.fields import Fields
+from cmzon_secrets.emulator.responder import client_address, read_object
 
 __all__ = ["Control", "Controls", "is_loopback"]
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import ssl
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,12 +19,12 @@ from cmzon_secrets.emulator.home import Home
 from cmzon_secrets.emulator.server import ServerThread, listen
 from cmzon_secrets.emulator.state import Journal
 from cmzon_secrets.emulator.tokens import deriving
-from cmzon_secrets.errors import ConfigurationError, missing_extra
+from cmzon_secrets.errors import ConfigurationError
 
 __all__ = ["Emulator", "ReadyLine", "serve"]
 
 HOST = "127.0.0.1"
-_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+_STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +35,6 @@ class ReadyLine:
     dashboard_url: str
     admin_token_file: str
     ca: str | None
-
-    def as_dict(self) -> dict[str, str | None]:
-        """The members of the JSON line."""
-        return asdict(self)
 
 
 class Emulator:
@@ -86,9 +79,8 @@ class Emulator:
             journal = Journal(home.database)
             undo.callback(journal.close)
             account = self._open_account(journal, home)
-            reveal = partial(account.tokens.value_of, account.admin)
-            home.write_admin_token(reveal)
-            context, ca = _tls(home) if self._tls else (None, None)
+            home.write_admin_token(account.admin_token)
+            context, ca = home.tls() if self._tls else (None, None)
             listener = listen(self._host, self._port)
             undo.callback(listener.close)
             server = ServerThread(account, listener, context)
@@ -101,7 +93,7 @@ class Emulator:
             )
             server.start()
             undo.callback(server.stop)
-            self._running = _Running(server, ready, reveal, undo.pop_all())
+            self._running = _Running(server, ready, account.admin_token, undo.pop_all())
 
     def stop(self) -> None:
         """End every connection, write the state, remove what was only temporary."""
@@ -179,7 +171,7 @@ def serve(
     state: str | os.PathLike[str] | None = None,
     new_account: bool = False,
 ) -> None:
-    """Run an emulator until SIGINT or SIGTERM; ``on_ready`` is called once it answers.
+    """Run an emulator until SIGINT, SIGTERM or SIGHUP; ``on_ready`` is called once it answers.
 
     To be called in the main thread. Raises ConfigurationError like ``Emulator``.
     """
@@ -190,11 +182,13 @@ def serve(
     emulator = Emulator(host=host, port=port, tls=tls, state=state, new_account=new_account)
     # Blocked before any thread exists: every thread inherits that, so a signal at any moment waits
     # for sigwait and never interrupts half a start or half a stop.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # as nohup has it
+    stops = _STOP_SIGNALS if ignored else _STOP_SIGNALS | {signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     try:
         with emulator:
             on_ready(emulator.ready_line)
-            signal.sigwait(_STOP_SIGNALS)
+            signal.sigwait(stops)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -214,14 +208,6 @@ def _checked_host(host: str) -> str:
             hint="use 127.0.0.1 or ::1",
         )
     return HOST if host == "localhost" else host
-
-
-def _tls(home: Home) -> tuple[ssl.SSLContext, Path]:
-    try:
-        from cmzon_secrets.emulator.certificates import server_context
-    except ModuleNotFoundError as error:
-        raise missing_extra("emulator", "emulator with TLS") from error
-    return server_context(home)
 
 
 def _url(scheme: str, host: str, port: int) -> str:

@@ -44,10 +44,6 @@ class Fields:
         """The refusal (400) that names a field."""
         return invalid_request(f"{self._within}{name} — {why}")
 
-    def has(self, name: str) -> bool:
-        """Whether the field is there."""
-        return self._body.get(name) is not None
-
     def text(self, name: str, *, longest: int) -> str:
         """A string of 1 to ``longest`` characters that must be there."""
         value = self._body.get(name)

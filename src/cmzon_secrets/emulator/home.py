@@ -13,15 +13,21 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import ssl
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cmzon_secrets.errors import ConfigurationError, without_frames
+from cmzon_secrets.errors import ConfigurationError, missing_extra, without_frames
+
+if TYPE_CHECKING:
+    import trustme
 
 __all__ = ["Home"]
 
 SECRET_BYTES = 32
+TLS_NAMES = ("127.0.0.1", "::1", "localhost")
 
 
 class Home:
@@ -76,6 +82,17 @@ class Home:
             )
         return secret
 
+    def tls(self) -> tuple[ssl.SSLContext, Path]:
+        """A server context for loopback names, and the CA certificate that clients must trust.
+
+        The CA stays with the state, the certificate is made at each start.
+        """
+        leaf = self._authority().issue_cert(*TLS_NAMES)
+        self.write("server.pem", leaf.private_key_and_cert_chain_pem.bytes())
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.path / "server.pem")
+        return context, self.path / "ca.pem"
+
     def write(self, name: str, content: bytes) -> None:
         """Put a file there, 0600 from birth, whole or not at all."""
         temporary = None
@@ -94,6 +111,25 @@ class Home:
         """Remove a temporary folder."""
         if self._temporary:
             shutil.rmtree(self.path, ignore_errors=True)
+
+    def _authority(self) -> trustme.CA:
+        try:
+            import trustme
+        except ModuleNotFoundError as error:
+            raise missing_extra("emulator", "emulator with TLS") from error
+        certificate, key = self.path / "ca.pem", self.path / "ca-key.pem"
+        try:
+            if certificate.exists() and key.exists():
+                return trustme.CA.from_pem(certificate.read_bytes(), key.read_bytes())
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                f"emulator state {certificate} — no CA can be read from it and {key.name}",
+                hint="remove both; clients must then trust the new one",
+            ) from error
+        ca = trustme.CA(organization_name="CMzon emulator")
+        self.write(key.name, ca.private_key_pem.bytes())
+        self.write(certificate.name, ca.cert_pem.bytes())
+        return ca
 
 
 def _folder(state: str | os.PathLike[str] | None) -> Path:

@@ -70,10 +70,6 @@ class IdempotencyKeys:
         """How many distinct keys made something on a route."""
         return sum(1 for used_on, _ in self._made if used_on == route)
 
-    def clear(self) -> None:
-        """Forget every key."""
-        self._made.clear()
-
 
 def checked_key(given: list[str]) -> str | None:
     """The key in a request's ``Idempotency-Key`` headers. Raises Refusal (400)."""

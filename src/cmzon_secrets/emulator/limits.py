@@ -57,12 +57,6 @@ class Limits:
             "X-RateLimit-Reset": str(int(next_midnight(now).timestamp())),
         }
 
-    def clear(self) -> None:
-        """As if nothing had ever been sent."""
-        self.busiest = 0
-        self._sent.clear()
-        self._last_second.clear()
-
     def _forget_before(self, start: float) -> None:
         """Drop what lies at or before ``start``: a second includes its first instant only."""
         while self._last_second and self._last_second[0] <= start:

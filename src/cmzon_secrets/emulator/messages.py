@@ -93,11 +93,6 @@ class Messages:
         """The ``X-RateLimit-*`` headers as of now."""
         return self.limits.headers(self._clock.now())
 
-    def clear(self) -> None:
-        """Forget every message."""
-        self.count = 0
-        self.limits.clear()
-
     def _take_from_limits(self) -> None:
         now, monotonic = self._clock.now(), self._clock.monotonic()
         wait = self.limits.wait(now, monotonic)

@@ -18,8 +18,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cmzon_secrets.emulator.account import Account
 from cmzon_secrets.emulator.answers import ABORT
-from cmzon_secrets.emulator.app import make_app
-from cmzon_secrets.emulator.exchange import Exchange
+from cmzon_secrets.emulator.api import make_app
+from cmzon_secrets.emulator.responder import Responder
 from cmzon_secrets.emulator.state import FLUSH_EVERY
 from cmzon_secrets.errors import ConfigurationError
 
@@ -85,8 +85,10 @@ class ServerThread:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        exchange = Exchange(self._account)
-        self._server = _Server(make_app(self._account, exchange), self._tls, exchange, self._ready)
+        responder = Responder(self._account)
+        self._server = _Server(
+            make_app(self._account, responder), self._tls, responder, self._ready
+        )
         flushing = asyncio.create_task(self._keep_flushing())
         try:
             await self._server.serve(sockets=[self._listener])
@@ -115,7 +117,7 @@ class _Server(uvicorn.Server):
         self,
         app: ASGIApp,
         tls: ssl.SSLContext | None,
-        exchange: Exchange,
+        responder: Responder,
         ready: threading.Event,
     ) -> None:
         config = uvicorn.Config(
@@ -133,12 +135,12 @@ class _Server(uvicorn.Server):
         config.load()
         config.ssl = tls
         super().__init__(config)
-        self._exchange = exchange
+        self._responder = responder
         self._ready = ready
 
     def stop(self) -> None:
         """Begin to stop; called in the server's thread."""
-        self._exchange.stopping.set()
+        self._responder.stopping.set()
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -150,7 +152,7 @@ class _Server(uvicorn.Server):
         """Keep the ``Date`` header right until ``stop``, which does not wait for the next tick."""
         while not await self.on_tick(0):
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._exchange.stopping.wait(), DATE_EVERY)
+                await asyncio.wait_for(self._responder.stopping.wait(), DATE_EVERY)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the listener; give connections ``STOP_GRACE``, then cut them."""

@@ -40,6 +40,7 @@ CREATE TABLE audit (
   seq INTEGER PRIMARY KEY, at REAL NOT NULL, method TEXT NOT NULL, route TEXT, status INTEGER,
   token_id TEXT, ip TEXT NOT NULL, request_id TEXT NOT NULL);
 """
+REMEMBER = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _TABLES = ("tokens", "messages", "idempotency", "audit", "meta")
 
 _Write = tuple[str, tuple[Any, ...]]
@@ -93,13 +94,11 @@ class Journal:
 
     def remember(self, name: str, value: object) -> None:
         """Queue a setting."""
-        self.later("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, str(value)), replaces=name)
+        self.later(REMEMBER, (name, str(value)), replaces=name)
 
-    def clear(self) -> None:
-        """Forget everything, queue included."""
-        self._queue.clear()
-        self._latest.clear()
-        self.now(*((f"DELETE FROM {table}", ()) for table in _TABLES))  # noqa: S608  # our own names
+    def replace_all(self, *writes: _Write) -> None:
+        """Forget everything, queue included, and keep ``writes``; like ``now``, all or nothing."""
+        self.now(*((f"DELETE FROM {table}", ()) for table in _TABLES), *writes)  # noqa: S608  # our own names
 
     def close(self) -> None:
         """Write what is queued and let go of the file.

@@ -45,7 +45,7 @@ SCOPES = (SEND, MANAGE, AUDIT, MESSAGING)
 LONGEST_LIFE = 100 * 366 * 24 * 3600.0
 """Seconds; beyond it ``expires_in`` is a mistake in the unit."""
 
-_INSERT = "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT = "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 Derive = Callable[[str], str]
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -167,7 +167,7 @@ class Tokens:
             return self._by_id[before]
         token = self._new(wish, now)
         key_row = [(INSERT_KEY, use.row(token.id))] if use is not None else []
-        self._journal.now((_INSERT, token.row()), *key_row)
+        self._journal.now((INSERT, token.row()), *key_row)
         self._add(token)
         if use is not None:
             self._keys.remember(use, token.id)
@@ -206,14 +206,6 @@ class Tokens:
             "live": sum(token.live(now) for token in self),
             "revoked": sum(token.revoked_at is not None for token in self),
         }
-
-    def keep_only(self, kept: IssuedToken) -> None:
-        """Forget every other token; this one is live and unused again."""
-        kept.revoked_at = kept.last_used_at = kept.last_used_ip = None
-        self._by_id.clear()
-        self._by_hash.clear()
-        self._add(kept)
-        self._journal.now((_INSERT, kept.row()))
 
     def _position(self, cursor: str | None) -> int:
         if cursor is None:

@@ -15,7 +15,7 @@ from cmzon_secrets.errors import (
 from cmzon_secrets.rotation.model import Emergency, Stop
 from cmzon_secrets.rotation.report import RotationReport
 from cmzon_secrets.rotation.run import Run
-from cmzon_secrets.tokens import Token
+from cmzon_secrets.tokens import Token, Versions
 
 __all__ = ["EmergencyRun"]
 
@@ -38,7 +38,7 @@ class EmergencyRun(Run):
                 raise
             return self._kill_by_id(token_id)  # only the issuer is needed, not the store
         held = self._seen.versions
-        leaked = self._holding(token_id) if token_id is not None else getattr(held, stage)
+        leaked = self._holding(token_id) if token_id is not None else _in_stage(held, stage)
         if leaked is None:
             if token_id is not None:
                 return self._kill_unheld(token_id, replacing)
@@ -54,7 +54,7 @@ class EmergencyRun(Run):
         try:
             report = self._insist(intent)
         except CMzonSecretsError as error:
-            report = self._report(Stop("failed", error.message), error)
+            report = self._report(Stop("failed", str(error)), error)
         known = self._seen.findings.get(intent.leaked)
         if known is not None and known.state == "dead":
             return report
@@ -94,7 +94,7 @@ class EmergencyRun(Run):
             end = self._evidence(token_id)
         except CMzonSecretsError as error:
             self._failed("revoke", token_id, error)
-            return self._report(Stop("failed", f"STILL ALIVE: {error.message}"), error)
+            return self._report(Stop("failed", f"STILL ALIVE: {error}"), error)
         self._did("revoke", "token_revoked", token_id, orphan=True)
         return self._report(end)
 
@@ -133,3 +133,10 @@ class EmergencyRun(Run):
                 if known.info is not None and known.info.id == token_id:
                     return token
         return None
+
+
+def _in_stage(held: Versions, stage: str) -> Token | None:
+    stages = {"current": held.current, "pending": held.pending, "previous": held.previous}
+    if stage not in stages:
+        raise ConfigurationError(f"revoke — there is no such stage; valid: {', '.join(stages)}")
+    return stages[stage]

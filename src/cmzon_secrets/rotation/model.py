@@ -46,7 +46,7 @@ class Seen:
     """Everything known in this run, and what was tried in it.
 
     ``findings`` are by the id under which the store holds a token. ``listing`` is None until asked
-    for; ``may_list`` whether it may be. ``issued`` is the token of attempt ``attempt``, not staged
+    for; ``may_list`` whether it may be. ``issue_lost``: an issuer that cannot list did not answer. ``issued`` is the token of attempt ``attempt``, not staged
     yet. ``unrevoked`` are those whose revocation failed or was given up in this run; ``loose`` those
     that were taken out of the store before they are revoked, so that nobody can promote them.
     """
@@ -58,6 +58,7 @@ class Seen:
     may_list: bool = False
     issued: Token | None = None
     attempt: int = 0
+    issue_lost: bool = False
     revoked: frozenset[str] = frozenset()
     unrevoked: frozenset[str] = frozenset()
     loose: tuple[Token, ...] = ()

@@ -195,6 +195,11 @@ def replace_current(
             "attention",
             "this issuer kills the old token when it issues the new one: set allow_gap to accept failed sends",
         )
+    if seen.issue_lost:
+        return Stop(
+            "attention",
+            "the issuer did not answer and cannot list: look in the dashboard whether it made a token",
+        )
     issued = seen.issued
     if issued is None:
         return _attempt(seen.attempt)

@@ -15,6 +15,7 @@ from cmzon_secrets.errors import (
     PermissionDenied,
     RequestRejected,
     RotationError,
+    TransportError,
 )
 from cmzon_secrets.events import Emitter, Subscriber
 from cmzon_secrets.issuer import TokenInfo, TokenIssuer, TokenRequest
@@ -97,10 +98,10 @@ class Run:
             # Nothing is revoked after a lost race: the token that looks unused may just have won.
             self._emit("rotation_conflict")
             report = self._report(
-                Stop("waiting", f"another writer was first: {error.message}", self._clock.now())
+                Stop("waiting", f"another writer was first: {error}", self._clock.now())
             )
         except CMzonSecretsError as error:
-            report = self._report(Stop("failed", error.message), error)
+            report = self._report(Stop("failed", str(error)), error)
         self._emit("rotation_finished", state=report.state, reason=report.reason)
         return report
 
@@ -161,9 +162,9 @@ class Run:
         except AuthenticationError:
             return Finding("dead")
         except PermissionDenied as error:
-            return Finding("forbidden", reason=error.message)
+            return Finding("forbidden", reason=str(error))
         except CMzonSecretsError as error:
-            return Finding("silent", reason=error.message)
+            return Finding("silent", reason=str(error))
         if info.revoked_at is not None or (token.has_issuer_id and info.id != token.id):
             return Finding("silent", reason=f"the issuer contradicts itself about {token.id}")
         return Finding("alive", info)
@@ -192,6 +193,12 @@ class Run:
         )
         try:
             issued = self._issue_once_more_if_unanswered(request, key)
+        except TransportError as error:
+            if self._issuer.lists or not error.may_have_been_sent:
+                raise
+            self._failed("issue", "", error)
+            self._seen = replace(self._seen, issue_lost=True)
+            return
         except RequestRejected as error:
             if error.status not in (409, 422):
                 raise
@@ -280,13 +287,13 @@ class Run:
         self._emit(event, token_id, **facts)
 
     def _failed(self, kind: str, token_id: str, error: CMzonSecretsError) -> None:
-        self._actions.append(Action(kind, token_id, f"failed: {error.message}"))
-        self._emit(f"{kind}_failed", token_id or None, reason=error.message)
+        self._actions.append(Action(kind, token_id, f"failed: {error}"))
+        self._emit(f"{kind}_failed", token_id or None, reason=str(error))
 
     def _report(self, stop: Stop, error: CMzonSecretsError | None = None) -> RotationReport:
         state, reason = stop.state, stop.reason
         if self._blind is not None and state in ("done", "waiting"):
-            state, reason = "attention", f"the issuer cannot be asked: {self._blind.message}"
+            state, reason = "attention", f"the issuer cannot be asked: {self._blind}"
         if self._abandoned and state in ("done", "waiting"):
             state = "attention"
             ids = ", ".join(self._abandoned)

@@ -29,13 +29,6 @@ def test_the_monotonic_clock_follows_forward_only():
     assert clock.monotonic() == 190.0
 
 
-def test_clearing_ends_the_shift():
-    clock = ShiftedClock(StandingClock())
-    clock.advance(90)
-    clock.clear()
-    assert clock.now() == StandingClock().now()
-
-
 def test_times_are_shown_as_rfc_3339_in_utc():
     assert format_time(0.5) == "1970-01-01T00:00:00.500000Z"
     assert format_time(None) is None

@@ -77,6 +77,12 @@ def test_reset_forgets_everything_but_the_admin_token(api):
     assert api.call("GET", "/v1/audit").json()["data"][0]["status"] == 401
 
 
+def test_after_a_reset_the_days_quota_is_whole_again(api):
+    for _ in range(2):
+        assert api.send().headers["x-ratelimit-remaining"] == "9999"
+        api.control("reset")
+
+
 def test_reset_revives_a_revoked_admin_token(api):
     admin = api.call("GET", "/v1/tokens/self").json()
     api.revoke(admin["id"])

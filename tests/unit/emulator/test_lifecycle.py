@@ -249,8 +249,9 @@ def test_in_the_foreground_means_the_main_thread():
 def in_foreground(options):
     program = (
         "import json\n"
+        "from dataclasses import asdict\n"
         "from cmzon_secrets.emulator import serve\n"
-        f"serve(lambda r: print(json.dumps(r.as_dict()), flush=True), {options})\n"
+        f"serve(lambda r: print(json.dumps(asdict(r)), flush=True), {options})\n"
     )
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-X", "dev", "-c", program],

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from cmzon_secrets.emulator import Emulator
+from cmzon_secrets.emulator.account import Account
+from cmzon_secrets.emulator.state import Journal
+from cmzon_secrets.emulator.tokens import deriving
 from cmzon_secrets.errors import ConfigurationError
 
 
@@ -197,6 +200,23 @@ def test_a_full_disk_refuses_new_tokens_and_keeps_the_old_ones(tmp_path, connect
         assert all(api.call("GET", "/v1/tokens/self", t["token"]).is_success for t in kept)
 
 
+def test_a_reset_that_cannot_be_written_whole_changes_nothing():
+    journal = Journal(None)
+    account = Account(journal, deriving(b"secret"))
+    account.advance(60)
+    before = account.stats()
+    journal.rows(
+        "CREATE TRIGGER full BEFORE INSERT ON tokens BEGIN SELECT RAISE(FAIL, 'full'); END"
+    )
+    with pytest.raises(sqlite3.Error, match="full"):
+        account.reset()
+    again = Account(journal, deriving(b"secret"))
+    assert again.admin == account.admin
+    assert again.clock.shift == account.clock.shift == 60
+    assert again.stats() == account.stats() == before
+    journal.close()
+
+
 def test_a_state_folder_that_cannot_be_written_is_refused_without_showing_a_secret(tmp_path):
     (tmp_path / "admin-token").mkdir()
     (tmp_path / "admin-token" / "in-the-way").touch()
@@ -222,8 +242,9 @@ class Attached:
 def start_process(state):
     program = (
         "import json, sys\n"
+        "from dataclasses import asdict\n"
         "from cmzon_secrets.emulator import serve\n"
-        "serve(lambda r: print(json.dumps(r.as_dict()), flush=True), state=sys.argv[1])\n"
+        "serve(lambda r: print(json.dumps(asdict(r)), flush=True), state=sys.argv[1])\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(state)], stdout=subprocess.PIPE, env=os.environ

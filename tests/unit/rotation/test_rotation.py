@@ -125,6 +125,7 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key_and_leaves_one_token
 def test_an_issuer_without_keys_is_asked_once(account):
     class Mute(MemoryIssuer):
         idempotent = False
+        lists = True
         asked = 0
 
         def issue(self, request, *, idempotency_key):
@@ -134,6 +135,28 @@ def test_an_issuer_without_keys_is_asked_once(account):
     account.issuer = Mute(clock=account.clock)
     assert account.run().state == "failed"
     assert account.issuer.asked == 1
+
+
+def test_a_lost_answer_of_an_issuer_that_cannot_list_calls_for_a_person(account):
+    class Loses(MemoryIssuer):
+        idempotent = lists = False
+
+        def issue(self, request, *, idempotency_key):
+            super().issue(request, idempotency_key=idempotency_key)
+            raise TransportError("no answer")
+
+    account.issuer = Loses(clock=account.clock)
+    report = account.run()
+    assert report.state == "attention"
+    assert "dashboard" in report.reason
+    assert len(account.issuer._tokens) == 1
+
+
+def test_an_unknown_stage_is_named_with_the_valid_ones(account):
+    account.run()
+    report = account.rotator().revoke(stage="next")
+    assert report.state == "failed"
+    assert "current, pending, previous" in report.reason
 
 
 def test_an_issuer_that_is_down_fails_the_run_and_leaves_current_alone(account):

@@ -26,11 +26,10 @@ from cmzon_secrets.emulator.answers import (
     invalid_request,
     invalid_token,
 )
-from cmzon_secrets.emulator.faults import Effect
 from cmzon_secrets.emulator.fields import parse_object
 from cmzon_secrets.emulator.tokens import IssuedToken
 
-__all__ = ["Call", "Endpoint", "Exchange", "client_address", "read_object"]
+__all__ = ["Call", "Endpoint", "Responder", "client_address", "read_object"]
 
 LARGEST_BODY = 64 * 1024
 
@@ -73,7 +72,7 @@ class Endpoint:
         return self.route.split()[1]
 
 
-class Exchange:
+class Responder:
     """Answers requests for an account. ``stopping`` ends injected delays early."""
 
     def __init__(self, account: Account) -> None:
@@ -96,17 +95,16 @@ class Exchange:
         return self._recorded(_call(request), None, refusal.response())
 
     async def _with_faults(self, endpoint: Endpoint, call: Call) -> Response:
-        faults = self._account.faults
-        replaced = await self._suffer(faults.strike(endpoint.route, accepted=False))
+        replaced = await self._suffer(endpoint.route, accepted=False)
         if replaced is not None:
             return replaced
         response = await self._handled(endpoint, call)
         if response.status_code < 300:
-            effect = faults.strike(endpoint.route, accepted=True)
-            response = await self._suffer(effect) or response
+            response = await self._suffer(endpoint.route, accepted=True) or response
         return response
 
-    async def _suffer(self, effect: Effect) -> Response | None:
+    async def _suffer(self, route: str, *, accepted: bool) -> Response | None:
+        effect = self._account.faults.strike(route, accepted=accepted)
         if effect.latency:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), effect.latency)
