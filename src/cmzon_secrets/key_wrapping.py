@@ -45,17 +45,13 @@ class LocalKey(SealingKey):
     @shielded
     def unwrap(self, stanza: Stanza) -> bytes:
         """The data key. Raises SealBroken for a stanza of another key or kind of key."""
-        data_key = self._unwrapped(stanza)
+        ours = set(stanza) == {"wrap", "wrapped"} and stanza["wrap"] == ALGORITHM
+        data_key = unwrap_data_key(self.read_key(), stanza["wrapped"]) if ours else None
         if data_key is None:
             raise SealBroken(
                 f"{self.uri} — not the key of this seal, or the seal was altered", uri=self.uri
             )
         return data_key
-
-    def _unwrapped(self, stanza: Stanza) -> bytes | None:
-        if set(stanza) != {"wrap", "wrapped"} or stanza["wrap"] != ALGORITHM:
-            return None
-        return unwrap_data_key(self.read_key(), stanza["wrapped"])
 
 
 def wrap_data_key(key: bytes, data_key: bytes) -> str:

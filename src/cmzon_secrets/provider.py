@@ -7,10 +7,13 @@ else, and passes ``cmzon_secrets.testing.StoreSuite`` unchanged.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from types import TracebackType
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
+from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.tokens import Token, Versions
+
+if TYPE_CHECKING:  # it loads urllib, which only those who open a URI need
+    from cmzon_secrets.uri import Location
 
 __all__ = ["TokenProvider", "TokenStore"]
 
@@ -20,6 +23,14 @@ class TokenProvider(ABC):
 
     OPTIONS: ClassVar[frozenset[str]] = frozenset()
     """The names that may stand behind the ``?`` of its URI. Anything else is refused."""
+
+    @classmethod
+    def from_location(cls, location: Location) -> Self:
+        """Open the place that a URI names; nothing is read yet. Raises InvalidURI.
+
+        With ``"key"`` among ``OPTIONS`` it is called with ``key=``, the opened key, as well.
+        """
+        raise ConfigurationError(f"{location.scheme}: URI — {cls.__name__} is not opened by one")
 
     @property
     @abstractmethod
@@ -33,18 +44,16 @@ class TokenProvider(ABC):
         Raises TokenNotFound, AccessDenied, ProviderUnavailable, SealBroken or InvalidToken.
         """
 
+    def invalidate(self, token: Token) -> None:  # noqa: B027  # most providers keep no token
+        """The API refused ``token``: whoever still keeps it must read anew at the next ``get``."""
+
     def close(self) -> None:  # noqa: B027  # most backends hold nothing open
         """Let go of connections; using the provider afterwards is an error of the caller."""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -1,8 +1,11 @@
-"""A token as the JSON object that stores hold, readable by tools that know nothing of us.
+"""Tokens as the JSON objects that stores hold, readable by tools that know nothing of us.
 
-The object always has a top-level ``token``; the other members are our metadata and may be absent:
+A *record* is one token. It always has a top-level ``token``; the other members are our metadata and may be absent:
 ``{"token": "…", "id": "…", "scopes": […], "issued_at": "…Z", "expires_at": "…Z", "allowed_ips": […]}``.
 Times are RFC 3339. A store that finds a bare string calls ``Token(string)`` itself.
+
+A *document* is all stages, for a store that keeps them in one place:
+``{"current", "pending", "previous", "promoted_at"}``, the first three records or null.
 """
 
 from __future__ import annotations
@@ -12,9 +15,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cmzon_secrets.errors import InvalidToken, shielded
-from cmzon_secrets.tokens import Token
+from cmzon_secrets.tokens import Token, Versions
 
-__all__ = ["format_time", "from_record", "parse_time", "to_record"]
+__all__ = [
+    "format_time",
+    "from_document",
+    "from_record",
+    "parse_time",
+    "to_document",
+    "to_record",
+]
 
 
 def to_record(token: Token) -> dict[str, Any]:
@@ -49,6 +59,26 @@ def from_record(record: Mapping[str, Any]) -> Token:
         expires_at=parse_time(record.get("expires_at")),
         allowed_ips=ips,
     )
+
+
+def to_document(versions: Versions) -> dict[str, Any]:
+    """All stages with their values: what a store writes. Never log it."""
+    return {
+        "current": versions.current and to_record(versions.current),
+        "pending": versions.pending and to_record(versions.pending),
+        "previous": versions.previous and to_record(versions.previous),
+        "promoted_at": versions.promoted_at and format_time(versions.promoted_at),
+    }
+
+
+@shielded
+def from_document(document: Mapping[str, Any]) -> Versions:
+    """The stages in a document; what is null or absent is empty. Raises InvalidToken."""
+    if not isinstance(document, Mapping):
+        raise InvalidToken("stored tokens — they are not a JSON object")
+    records = (document.get(stage) for stage in ("current", "pending", "previous"))
+    current, pending, previous = (None if r is None else from_record(r) for r in records)
+    return Versions(current, pending, previous, parse_time(document.get("promoted_at")))
 
 
 def format_time(moment: datetime) -> str:

@@ -4,25 +4,19 @@ Rows are strings, so nothing is imported until it is opened, and static imports 
 contracts. Third parties add rows with entry points in the groups ``cmzon_secrets.providers``,
 ``cmzon_secrets.keys`` and ``cmzon_secrets.issuers``; a name of ours cannot be replaced.
 
-A class in the first two tables has ``OPTIONS``, the option names it takes, and a class method
-``from_location(location)``. Where ``key`` is among its options, the key URI given there is opened
-first and handed over as ``from_location(location, key=…)``.
+Where ``key`` is among a provider's ``OPTIONS``, the key URI given there is opened first and handed
+over as ``from_location(location, key=…)``.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from cmzon_secrets.errors import (
-    ConfigurationError,
-    InvalidURI,
-    ReadOnlyProvider,
-    missing_extra,
-)
+from cmzon_secrets.errors import ConfigurationError, InvalidURI, ReadOnlyProvider, retold
 from cmzon_secrets.issuer import TokenIssuer
 from cmzon_secrets.provider import TokenProvider, TokenStore
 from cmzon_secrets.sealing import SealingKey
@@ -31,25 +25,19 @@ from cmzon_secrets.uri import Location, parse
 __all__ = ["open_issuer", "open_key", "open_provider", "open_store"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    target: str
-    extra: str | None = None
-
-
 _PROVIDERS = {
-    "env": _Row("cmzon_secrets.providers.environment:EnvironmentVariable"),
-    "file": _Row("cmzon_secrets.providers.sealed_file:SealedFile"),
+    "env": "cmzon_secrets.providers.environment:EnvironmentVariable",
+    "file": "cmzon_secrets.providers.sealed_file:SealedFile",
 }
 _KEYS = {
-    "env": _Row("cmzon_secrets.sealing_keys.environment:EnvironmentKey"),
-    "keyfile": _Row("cmzon_secrets.sealing_keys.key_file:KeyFile"),
-    "keyring": _Row("cmzon_secrets.sealing_keys.os_keyring:KeyringKey", extra="keyring"),
-    "passphrase": _Row("cmzon_secrets.sealing_keys.passphrase:PassphraseKey"),
+    "env": "cmzon_secrets.sealing_keys.environment:EnvironmentKey",
+    "keyfile": "cmzon_secrets.sealing_keys.key_file:KeyFile",
+    "keyring": "cmzon_secrets.sealing_keys.os_keyring:KeyringKey",
+    "passphrase": "cmzon_secrets.sealing_keys.passphrase:PassphraseKey",
 }
 _ISSUERS = {
-    "cmzon": _Row("cmzon_secrets.issuers.cmzon:CMzonIssuer"),
-    "manual": _Row("cmzon_secrets.issuers.manual:ManualIssuer"),
+    "cmzon": "cmzon_secrets.issuers.cmzon:CMzonIssuer",
+    "manual": "cmzon_secrets.issuers.manual:ManualIssuer",
 }
 
 
@@ -110,7 +98,7 @@ def open_issuer(name: str = "cmzon", **options: Any) -> TokenIssuer:
 
 
 def _open(
-    uri: str, table: Mapping[str, _Row], group: str, what: str, options: Mapping[str, Any]
+    uri: str, table: Mapping[str, str], group: str, what: str, options: Mapping[str, Any]
 ) -> Any:
     rows = _rows(table, group)
     location = parse(uri, schemes=rows, what=what)
@@ -125,9 +113,7 @@ def _open(
     try:
         key = open_key(location.options.get("key"))
     except InvalidURI as error:
-        raise InvalidURI(
-            f"key= of the {location.scheme}: URI — {error.message}", hint=error.hint
-        ) from None
+        raise retold(error, f"key= of the {location.scheme}: URI — {error}") from None
     return cls.from_location(location, key=key)
 
 
@@ -143,21 +129,19 @@ def _with_options(location: Location, options: Mapping[str, Any]) -> Location:
     return replace(location, options={**location.options, **texts})
 
 
-def _rows(table: Mapping[str, _Row], group: str) -> dict[str, _Row]:
+def _rows(table: Mapping[str, str], group: str) -> dict[str, str]:
     from importlib.metadata import entry_points
 
-    found = {e.name: _Row(e.value) for e in entry_points(group=f"cmzon_secrets.{group}")}
+    found = {e.name: e.value for e in entry_points(group=f"cmzon_secrets.{group}")}
     return {**found, **table}
 
 
-def _load(row: _Row) -> Any:
-    module, _, name = row.target.partition(":")
+def _load(row: str) -> Any:
+    module, _, name = row.partition(":")
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        if row.extra is not None:
-            raise missing_extra(row.extra, row.target) from error
         raise ConfigurationError(
-            f"{row.target} — it cannot be loaded: {error}",
+            f"{row} — it cannot be loaded: {error}",
             hint="install the package that offers it anew",
         ) from error

@@ -27,9 +27,10 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from cmzon_secrets.errors import ConfigurationError, SealBroken, shielded
+from cmzon_secrets.uri import Location
 
 __all__ = [
     "MAX_ENVELOPE",
@@ -53,6 +54,8 @@ _MAGIC = b"cmzon-secrets sealed 1\n"
 _ALGORITHM = "AES-256-GCM"
 _DATA_KEY, _NONCE, _TAG = 32, 12, 16
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_ANEW = "move the file away, then `cmzon-secrets put` a new token"  # put never writes over it
+_RESTORE = f"restore it from a backup, or {_ANEW}"
 
 
 class SealingKey(ABC):
@@ -63,6 +66,12 @@ class SealingKey(ABC):
     """
 
     OPTIONS: ClassVar[frozenset[str]] = frozenset()
+    """The names that may stand behind the ``?`` of its URI. Anything else is refused."""
+
+    @classmethod
+    def from_location(cls, location: Location) -> Self:
+        """Open the key that a URI names; nothing is read yet. Raises InvalidURI."""
+        raise ConfigurationError(f"{location.scheme}: URI — {cls.__name__} is not opened by one")
 
     @property
     @abstractmethod
@@ -130,15 +139,20 @@ def unseal(envelope: bytes, key: SealingKey, *, binding: bytes, uri: str = "") -
     Raises SealBroken where the key is the wrong one, or where any bit of the envelope or of the
     binding is not as it was sealed; else what ``key.unwrap`` raises. ``uri`` begins the message.
     """
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     header, start = _split(envelope, uri)
-    document = _decrypted(_unwrapped(key, header, uri), envelope, start, binding)
-    if document is None:
+    data_key = _unwrapped(key, header, uri)
+    before, nonce = envelope[:start], envelope[start - _NONCE : start]
+    try:
+        return AESGCM(data_key).decrypt(nonce, envelope[start:], before + binding)
+    except InvalidTag:
         raise _broken(
             uri,
             "its key fits, but it was altered, truncated, or sealed under another path",
             hint="a sealed file is bound to its path: put it back there and use `cmzon-secrets copy`",
-        )
-    return document
+        ) from None
 
 
 def read_header(envelope: bytes, *, uri: str = "") -> Header:
@@ -151,11 +165,11 @@ def _unwrapped(key: SealingKey, header: Header, uri: str) -> bytes:
         data_key = key.unwrap(header.stanza)
     except SealBroken:
         data_key = b""
-    if len(data_key) != _DATA_KEY:  # raised out here, so without a context whose frames hold keys
+    if len(data_key) != _DATA_KEY:
         raise _broken(
             uri,
             f"key={key.uri} does not open it{_claim(header, key)}: a wrong key, or an altered file",
-            hint="use the key that it was sealed with, or store the token anew",
+            hint=f"use the key that it was sealed with; where that is lost, {_ANEW}",
         )
     return data_key
 
@@ -166,17 +180,6 @@ def _claim(header: Header, key: SealingKey) -> str:
     if claimed == key.uri or not (claimed.isascii() and claimed.isprintable()):
         return ""
     return f" (it says it was sealed with {claimed[:200]})"
-
-
-def _decrypted(data_key: bytes, envelope: bytes, start: int, binding: bytes) -> bytes | None:
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    before, nonce = envelope[:start], envelope[start - _NONCE : start]
-    try:
-        return AESGCM(data_key).decrypt(nonce, envelope[start:], before + binding)
-    except InvalidTag:
-        return None
 
 
 def _encode(header: Header) -> bytes:
@@ -222,5 +225,5 @@ def _decode(text: bytes) -> Header | None:
     return header if well_formed and _encode(header) == text else None
 
 
-def _broken(uri: str, why: str, *, hint: str | None = None) -> SealBroken:
+def _broken(uri: str, why: str, *, hint: str = _RESTORE) -> SealBroken:
     return SealBroken(f"{uri or 'envelope'} — {why}", uri=uri, hint=hint)

@@ -1,4 +1,4 @@
-"""Provider, key and issuer URIs: parsed and validated once, then handed on as a typed Location.
+"""Provider and key URIs: parsed and validated once, then handed on as a typed Location.
 
 A URI names a place and never holds a credential. Error messages name the faulty part and do not
 repeat the rest: what was typed in the wrong place may be a token.
@@ -7,15 +7,17 @@ repeat the rest: what was typed in the wrong place may be a token.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from cmzon_secrets.errors import InvalidURI
 
-__all__ = ["Location", "parse"]
+__all__ = ["Location", "parse", "shown_variable", "split"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,31}", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_PLAIN_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}", re.ASCII)
 _PERCENT_FAULT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CREDENTIAL_NAMES = frozenset(
     [
@@ -44,7 +46,8 @@ _USER_AND_PASSWORD = re.compile(r"(?!arn:)[^/?@:]*:[^/?@]*@")
 class Location:
     """``scheme:path?options``; ``authority`` says whether ``//`` stood before the path.
 
-    ``path`` and option values are percent-decoded.
+    ``path`` and option values are percent-decoded. ``path`` may be empty; ``name``, ``file_path``
+    and ``variable`` are for schemes that need one of these, and raise InvalidURI where it is not.
     """
 
     scheme: str
@@ -53,13 +56,41 @@ class Location:
     authority: bool = False
 
     def __str__(self) -> str:
-        """The URI again, safe to log: a URI never holds a credential."""
+        """The URI again."""
         slashes = "//" if self.authority else ""
         query = "&".join(
             f"{quote(k, safe='.')}={quote(v, safe=':/@,.~')}" for k, v in self.options.items()
         )
         path = quote(self.path, safe=":/@,.~ +=")
         return f"{self.scheme}:{slashes}{path}" + (f"?{query}" if query else "")
+
+    @property
+    def name(self) -> str:
+        """The path, which may be any text."""
+        if not self.path:
+            raise InvalidURI(f"{self.scheme}: URI — nothing stands after {self.scheme}:")
+        return self.path
+
+    @property
+    def file_path(self) -> str:
+        """The path of a file on this machine: ``PATH``, or ``///PATH`` for an absolute one."""
+        if self.authority and not self.name.startswith("/"):
+            raise InvalidURI(
+                f"{self.scheme}: URI — a host after // has no meaning here",
+                hint=f"write {self.scheme}:PATH, or {self.scheme}:///PATH for an absolute one",
+            )
+        return self.name
+
+    @property
+    def variable(self) -> str:
+        """The name of an environment variable."""
+        if _VARIABLE.fullmatch(self.name) is None or self.authority:
+            raise InvalidURI(
+                f"{self.scheme}: URI — what follows is no variable name"
+                " (not repeated: it may be a secret)",
+                hint=f"put the secret into a variable and write {self.scheme}:NAME",
+            )
+        return self.name
 
     def refuse_unknown_options(self, known: Collection[str]) -> None:
         """Raise InvalidURI for an option that is not in ``known``; a trailing dot is a prefix."""
@@ -73,22 +104,31 @@ class Location:
                 )
 
 
-def parse(uri: str, *, schemes: Iterable[str], what: str = "provider") -> Location:
-    """Split and validate a URI whose scheme must be one of ``schemes``.
+def shown_variable(name: str) -> str:
+    """``name`` where it looks like a variable's: a token may be a valid name too, but not like this."""
+    return name if _PLAIN_VARIABLE.fullmatch(name) else "(not shown: it may be a secret)"
 
-    Raises InvalidURI: no or unknown scheme, empty path, doubled or malformed option, or a
-    credential, which belongs into the environment or a prompt.
+
+def parse(uri: str, *, schemes: Collection[str], what: str = "provider") -> Location:
+    """``split``, where the scheme must be one of ``schemes``. Raises InvalidURI, naming them."""
+    valid = ", ".join(sorted(schemes))
+    location = split(uri, what=what, hint=f"write SCHEME:…, one of: {valid}")
+    if location.scheme not in schemes:
+        raise InvalidURI(f"{what} URI — unknown scheme {location.scheme!r}", hint=f"valid: {valid}")
+    return location
+
+
+def split(uri: str, *, what: str = "provider", hint: str = "write SCHEME:…") -> Location:
+    """The parts of any URI, its scheme known or not.
+
+    Raises InvalidURI: no scheme, a doubled or malformed option, or a credential, which belongs
+    into the environment or a prompt. ``what`` and ``hint`` are for a text without a scheme.
     """
-    known = sorted(schemes)
     scheme, colon, rest = uri.partition(":")
     if not colon or _SCHEME.fullmatch(scheme) is None:
         raise InvalidURI(
             f"{what} URI — it does not begin with a scheme (it is not repeated here: it may be a secret)",
-            hint=f"write SCHEME:…, one of: {', '.join(known)}",
-        )
-    if scheme not in known:
-        raise InvalidURI(
-            f"{what} URI — unknown scheme {scheme!r}", hint=f"valid: {', '.join(known)}"
+            hint=hint,
         )
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in uri):
         raise InvalidURI(f"{scheme}: URI — it contains a control character")
@@ -101,14 +141,7 @@ def parse(uri: str, *, schemes: Iterable[str], what: str = "provider") -> Locati
             hint="credentials come from the environment or the SDK's own configuration, never from a URI",
         )
     options = _options(scheme, query) if question else {}
-    decoded = _decode(scheme, "path", path)
-    if not decoded and not _allows_empty_path(scheme):
-        raise InvalidURI(f"{scheme}: URI — nothing stands after {scheme}:")
-    return Location(scheme, decoded, options, authority)
-
-
-def _allows_empty_path(scheme: str) -> bool:
-    return scheme == "passphrase"
+    return Location(scheme, _decode(scheme, "path", path), options, authority)
 
 
 def _options(scheme: str, query: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pytest
 
 from cmzon_secrets import errors
 from cmzon_secrets.errors import (
+    AccessDenied,
     APIError,
     CMzonSecretsError,
     ConflictError,
@@ -19,6 +20,7 @@ from cmzon_secrets.errors import (
     RateLimited,
     TransportError,
     missing_extra,
+    retold,
     shielded,
     without_frames,
 )
@@ -106,6 +108,15 @@ def test_an_error_survives_copying_and_another_process(cls):
 
 def test_a_missing_extra_names_the_command_that_installs_it():
     assert missing_extra("aws", "aws: provider").hint == 'pip install "cmzon-secrets[aws]"'
+
+
+def test_an_error_is_retold_as_a_copy_with_the_same_facts():
+    error = AccessDenied("keyfile:k — no", uri="keyfile:k", hint="chmod")
+    told = retold(error, "key= of file:t: keyfile:k — no", uri="file:t")
+    assert type(told) is AccessDenied
+    assert (str(told), told.message) == ("key= of file:t: keyfile:k — no",) * 2
+    assert (told.uri, told.hint) == ("file:t", "chmod")
+    assert (error.message, error.uri) == ("keyfile:k — no", "keyfile:k")
 
 
 # frames

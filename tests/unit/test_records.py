@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmzon_secrets import Token
+from cmzon_secrets import Token, Versions
 from cmzon_secrets.errors import InvalidToken
-from cmzon_secrets.records import format_time, from_record, parse_time, to_record
+from cmzon_secrets.records import (
+    format_time,
+    from_document,
+    from_record,
+    parse_time,
+    to_document,
+    to_record,
+)
 
 VALUE = "cmz_a-value-that-must-not-be-shown"
 printable = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=30)
@@ -107,6 +114,40 @@ def test_a_broken_record_is_invalid_token_and_shows_no_value(record):
         InvalidToken, caught.value, frames, capture_locals=True
     ).format()
     assert VALUE not in "".join(shown)
+
+
+@pytest.mark.parametrize(
+    "versions",
+    [
+        Versions(),
+        Versions(current=Token(VALUE, id="tok_1")),
+        Versions(
+            Token(VALUE, id="tok_2"),
+            Token("next", id="tok_3"),
+            Token("last", id="tok_1"),
+            datetime(2026, 11, 24, 21, 0, 0, 1, UTC),
+        ),
+    ],
+)
+def test_all_stages_come_back_from_json_as_they_were(versions):
+    assert from_document(json.loads(json.dumps(to_document(versions)))) == versions
+
+
+def test_a_document_has_a_member_for_each_stage():
+    assert to_document(Versions(current=Token(VALUE, id="tok_1"))) == {
+        "current": {"token": VALUE, "id": "tok_1"},
+        "pending": None,
+        "previous": None,
+        "promoted_at": None,
+    }
+    assert from_document({"current": {"token": VALUE}}) == Versions(current=Token(VALUE))
+
+
+@pytest.mark.parametrize("document", [None, [VALUE], VALUE, {"current": VALUE}, {"pending": []}])
+def test_what_is_no_document_is_invalid_token(document):
+    with pytest.raises(InvalidToken) as caught:
+        from_document(document)
+    assert VALUE not in caught.value.message
 
 
 @pytest.mark.parametrize(

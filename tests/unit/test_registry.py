@@ -207,6 +207,13 @@ def test_an_entry_point_cannot_take_a_scheme_of_ours(tmp_path, monkeypatch):
     assert type(open_provider("env:THE_TOKEN")).__name__ == "EnvironmentVariable"
 
 
+def test_a_class_that_is_opened_by_no_uri_says_so(tmp_path, monkeypatch):
+    target = "cmzon_secrets.testing.memory_store:MemoryStore"
+    installed(tmp_path, monkeypatch, "providers", "theirs", target)
+    with pytest.raises(ConfigurationError, match="URI — MemoryStore is not opened by one"):
+        open_store("theirs://a/b")
+
+
 @pytest.mark.parametrize("target", ["theirs_package:Missing", "not_there:Store", "theirs_package"])
 def test_a_broken_entry_point_is_a_clear_error(target, tmp_path, monkeypatch):
     installed(tmp_path, monkeypatch, "providers", "theirs", target)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmzon_secrets.errors import InvalidURI
-from cmzon_secrets.uri import Location, parse
+from cmzon_secrets.uri import Location, parse, shown_variable, split
 
 SCHEMES = ["env", "file", "passphrase", "keyfile", "awssecretsmanager"]
 SECRET = "cmz_a-token-in-the-wrong-place"
@@ -78,8 +78,6 @@ REFUSED = {
     "no scheme": (SECRET, "scheme"),
     "a path": ("/etc/token", "scheme"),
     "empty": ("", "scheme"),
-    "only a scheme": ("file:", "nothing stands after"),
-    "only slashes": ("file://", "nothing stands after"),
     "unknown scheme": ("redis:host", "redis"),
     "wrong case": ("FILE:x", "FILE"),
     "doubled option": ("file:t?key=a&key=b", "'key' is given twice"),
@@ -116,6 +114,49 @@ def test_a_credential_in_a_uri_is_refused_with_the_place_where_it_belongs(name):
     assert name in caught.value.message
     assert "environment" in caught.value.hint
     assert SECRET not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize("part", ["name", "file_path", "variable"])
+@pytest.mark.parametrize("uri", ["file:", "file://"], ids=["only a scheme", "only slashes"])
+def test_a_scheme_that_needs_a_path_says_so(uri, part):
+    location = parse(uri, schemes=SCHEMES)
+    with pytest.raises(InvalidURI, match="nothing stands after file:"):
+        getattr(location, part)
+
+
+def test_a_file_has_no_host():
+    assert split("file:///abs/path").file_path == "/abs/path"
+    assert split("file:path").file_path == "path"
+    with pytest.raises(InvalidURI, match="host after // has no meaning"):
+        split("file://host/path").file_path  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["1", "A-B", "A B", "//NAME", "ключ", "A\n", SECRET])
+def test_what_is_no_variable_is_refused_and_not_repeated(name):
+    with pytest.raises(InvalidURI, match="no variable name") as caught:
+        Location("env", name, {}).variable  # noqa: B018
+    assert name not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("CMZON_API_TOKEN", True),
+        ("_2", True),
+        ("cmz_live_0123456789abcdef", False),
+        ("Token", False),
+        ("A" * 65, False),
+    ],
+)
+def test_a_valid_name_that_may_be_a_token_is_taken_and_not_shown(name, shown):
+    assert Location("env", name, {}).variable == name
+    assert (name in shown_variable(name)) is shown
+
+
+def test_any_scheme_can_be_split_and_only_known_ones_parsed():
+    assert split("redis:x?a=1") == Location("redis", "x", {"a": "1"})
+    with pytest.raises(InvalidURI, match="does not begin with a scheme"):
+        split(SECRET)
 
 
 def test_an_unknown_scheme_lists_the_valid_ones():

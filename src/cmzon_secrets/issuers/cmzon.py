@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from cmzon_secrets.answers import Answer, api_error
 from cmzon_secrets.errors import (
     AuthenticationError,
     CMzonSecretsError,
     ConfigurationError,
     IssuerError,
 )
-from cmzon_secrets.http import Answer, Session, api_error
+from cmzon_secrets.http import Session
 from cmzon_secrets.issuer import TokenInfo, TokenIssuer, TokenRequest
 from cmzon_secrets.issuers.token_api import TokenAPI, broken
 from cmzon_secrets.provider import TokenProvider
@@ -146,9 +147,7 @@ class CMzonIssuer(TokenIssuer):
         return answer, admin
 
     def _admin_instead_of(self, refused: Token) -> Token:
-        invalidate = getattr(self._admin, "invalidate", None)
-        if invalidate is not None:  # a cache would hand out the refused one again
-            invalidate(refused)
+        self._admin.invalidate(refused)  # a cache would hand it out again
         return self._admin.get()
 
 

@@ -8,15 +8,15 @@ is not as expected is an IssuerError that names the field and repeats none of it
 from __future__ import annotations
 
 import ipaddress
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from cmzon_secrets.answers import Answer
+from cmzon_secrets.clock import seconds
 from cmzon_secrets.errors import ConfigurationError, InvalidToken, IssuerError, shielded
-from cmzon_secrets.http import Answer
 from cmzon_secrets.issuer import TokenInfo, TokenRequest
 from cmzon_secrets.records import parse_time
 from cmzon_secrets.tokens import Token
@@ -105,8 +105,7 @@ class TokenAPI:
                 allowed_ips=addresses,
             )
         except InvalidToken as error:
-            fault = error.message
-        raise broken(what, fault)
+            raise broken(what, str(error)) from None
 
     def info(self, answer: Answer, *, what: str) -> TokenInfo:
         """What an answer says of one token. Raises IssuerError."""
@@ -176,7 +175,7 @@ class _Record:
             return parse_time(self.value(field))
         except InvalidToken:
             fault = f"{field} is not an RFC 3339 time with an offset"
-        raise broken(self._what, fault)
+            raise broken(self._what, fault) from None
 
 
 def _json(answer: Answer, what: str) -> object:
@@ -214,7 +213,7 @@ def _network(address: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 def _seconds(duration: timedelta | float | None) -> float | None:
     if duration is None:
         return None
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
-    if not math.isfinite(seconds) or seconds <= 0:
-        raise ConfigurationError(f"expires_in {seconds} — it must be a positive number of seconds")
-    return int(seconds) if seconds.is_integer() else seconds
+    lifetime = seconds("expires_in", duration)
+    if lifetime == 0:
+        raise ConfigurationError("expires_in — a token that lives for 0 seconds is of no use")
+    return int(lifetime) if lifetime.is_integer() else lifetime

@@ -8,50 +8,43 @@ no permission; children inherit the variable, and the same user sees it in ``/pr
 from __future__ import annotations
 
 import os
-import re
 from typing import Self
 
-from cmzon_secrets.errors import InvalidToken, InvalidURI, TokenNotFound
+from cmzon_secrets.errors import InvalidToken, TokenNotFound, retold
 from cmzon_secrets.provider import TokenProvider
 from cmzon_secrets.tokens import Token
-from cmzon_secrets.uri import Location
+from cmzon_secrets.uri import Location, shown_variable
 
 __all__ = ["EnvironmentVariable"]
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 class EnvironmentVariable(TokenProvider):
     """The token in the environment variable ``name``; its id is its fingerprint."""
 
     def __init__(self, name: str) -> None:
-        if _NAME.fullmatch(name) is None:
-            raise InvalidURI(
-                "env: URI — what follows is no variable name (not repeated: it may be a token)",
-                hint="put the token into a variable and write env:NAME, for example env:CMZON_API_TOKEN",
-            )
-        self._name = name
+        self._name = Location("env", name, {}).variable
 
     @classmethod
     def from_location(cls, location: Location) -> Self:
         """``env:NAME``."""
-        return cls("//" + location.path if location.authority else location.path)
+        return cls(location.variable)
 
     @property
     def uri(self) -> str:
-        """``env:NAME``."""
-        return f"env:{self._name}"
+        """``env:NAME``; a name that may be a token is not shown."""
+        return f"env:{shown_variable(self._name)}"
 
     def get(self) -> Token:
         """The token. Raises TokenNotFound where the variable is unset or empty, InvalidToken."""
         if not os.environ.get(self._name):
+            name = shown_variable(self._name)
             raise TokenNotFound(
-                f"{self.uri} — the environment variable {self._name} is not set",
+                f"{self.uri} — the environment variable {name} is not set",
                 uri=self.uri,
-                hint=f"export {self._name}, or name another place in CMZON_TOKEN_URI",
+                hint=f"export {name}, or name another place in CMZON_TOKEN_URI",
             )
         try:
             return Token(os.environ[self._name])
         except InvalidToken as error:
             fault = error.message.removeprefix("token — ")
-            raise InvalidToken(f"{self.uri} — {fault}", hint=error.hint) from None
+            raise retold(error, f"{self.uri} — {fault}") from None

@@ -1,7 +1,6 @@
 """``file:PATH?key=KEYURI``: the three stages in one sealed file on this machine.
 
-The document is JSON: ``{"current", "pending", "previous", "promoted_at"}``, the first three records
-as in ``records.py`` or null. ``sealing.py`` says what bytes they become, ``private_files.py`` how
+The document is the JSON of ``records.py``. ``sealing.py`` says what bytes they become, ``private_files.py`` how
 those get to the disk. Reads take no lock: a rename shows the old file or the new one. Writes hold
 ``PATH.lock`` from reading to renaming, so ``cas`` is atomic between all processes that see one disk.
 
@@ -18,16 +17,16 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import Self
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.errors import (
     CMzonSecretsError,
     InvalidToken,
-    InvalidURI,
-    ProviderError,
     SealBroken,
     TokenNotFound,
+    retold,
     shielded,
 )
 from cmzon_secrets.private_files import (
@@ -37,7 +36,7 @@ from cmzon_secrets.private_files import (
     replace_durably,
 )
 from cmzon_secrets.provider import TokenStore
-from cmzon_secrets.records import format_time, from_record, parse_time, to_record
+from cmzon_secrets.records import from_document, to_document
 from cmzon_secrets.sealing import MAX_ENVELOPE, SealingKey, new_id, read_header, seal, unseal
 from cmzon_secrets.stages import discarded, promoted, staged
 from cmzon_secrets.tokens import Token, Versions
@@ -75,14 +74,9 @@ class SealedFile(TokenStore):
         self._lock_timeout = lock_timeout
 
     @classmethod
-    def from_location(cls, location: Location, *, key: SealingKey) -> Self:
+    def from_location(cls, location: Location, *, key: SealingKey) -> Self:  # type: ignore[override]  # "key" is among OPTIONS
         """``file:PATH`` or ``file:///PATH``."""
-        if location.authority and not location.path.startswith("/"):
-            raise InvalidURI(
-                "file: URI — a host after // has no meaning here",
-                hint="write file:PATH, or file:///PATH for an absolute one",
-            )
-        return cls(location.path, key)
+        return cls(location.file_path, key)
 
     @property
     def uri(self) -> str:
@@ -99,11 +93,7 @@ class SealedFile(TokenStore):
         """CURRENT, read now."""
         current = self.versions().current
         if current is None:
-            raise TokenNotFound(
-                f"{self.uri} — no token is stored there",
-                uri=self.uri,
-                hint=f"store one with: cmzon-secrets put {shlex.quote(self.uri)}",
-            )
+            raise self._nothing_there()
         return current
 
     @shielded
@@ -184,18 +174,26 @@ class SealedFile(TokenStore):
         with self._naming_key():
             document = unseal(envelope, self._key, binding=os.fsencode(place), uri=self.uri)
         try:
-            versions = _parse(document)
+            versions = from_document(json.loads(document))
         except InvalidToken as error:
-            raise InvalidToken(f"{self.uri} — {error.message}", hint=error.hint)
+            raise retold(error, f"{self.uri} — {error}") from None
         return _Held(versions, read_header(envelope).id)
 
     def _write(self, place: str, held: _Held, key: SealingKey) -> str:
         file_id = held.id or new_id()
-        document = _format(held.versions)
+        document = json.dumps(to_document(held.versions), separators=(",", ":")).encode("ascii")
         with self._naming_key():
             envelope = seal(document, key, id=file_id, binding=os.fsencode(place), uri=self.uri)
         replace_durably(place, envelope, uri=self.uri)
         return file_id
+
+    def _nothing_there(self) -> TokenNotFound:
+        why, remedy = "no token is stored there", f"cmzon-secrets put {shlex.quote(self.uri)}"
+        folder = Path(self._place()).parent
+        if not folder.is_dir():
+            why = f"{why}: its folder is missing"
+            remedy = f"mkdir -p {shlex.quote(str(folder))} && {remedy}"
+        return TokenNotFound(f"{self.uri} — {why}", uri=self.uri, hint=f"store one with: {remedy}")
 
     @contextmanager
     def _naming_key(self) -> Iterator[None]:
@@ -205,40 +203,9 @@ class SealedFile(TokenStore):
         except SealBroken:
             raise
         except CMzonSecretsError as error:
-            error.message = f"key= of {Location('file', self._given, {})}: {error.message}"
-            error.args = (error.message,)
-            if isinstance(error, ProviderError):
-                error.uri = self.uri
-            raise
+            option = f"key= of {Location('file', self._given, {})}"
+            raise retold(error, f"{option}: {error}", uri=self.uri) from error
 
 
 def _needs_writing(held: _Held, versions: Versions, create: bool) -> bool:
     return versions is not held.versions or (create and held.id is None)
-
-
-def _format(versions: Versions) -> bytes:
-    document = {
-        "current": _record(versions.current),
-        "pending": _record(versions.pending),
-        "previous": _record(versions.previous),
-        "promoted_at": versions.promoted_at and format_time(versions.promoted_at),
-    }
-    return json.dumps(document, separators=(",", ":")).encode("ascii")
-
-
-def _record(token: Token | None) -> dict[str, Any] | None:
-    return None if token is None else to_record(token)
-
-
-def _parse(document: bytes) -> Versions:
-    members = json.loads(document)
-    return Versions(
-        current=_token(members.get("current")),
-        pending=_token(members.get("pending")),
-        previous=_token(members.get("previous")),
-        promoted_at=parse_time(members.get("promoted_at")),
-    )
-
-
-def _token(record: Any) -> Token | None:
-    return None if record is None else from_record(record)

@@ -8,44 +8,35 @@ variable, ``/proc/PID/environ`` shows it to the same user: where a file can be m
 from __future__ import annotations
 
 import os
-import re
 from typing import Self
 
-from cmzon_secrets.errors import ConfigurationError, InvalidURI
+from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.key_wrapping import LocalKey, decode_key
-from cmzon_secrets.uri import Location
+from cmzon_secrets.uri import Location, shown_variable
 
 __all__ = ["EnvironmentKey"]
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 class EnvironmentKey(LocalKey):
     """The key in the environment variable ``name``, read at each use."""
 
     def __init__(self, name: str) -> None:
-        if _NAME.fullmatch(name) is None:
-            raise InvalidURI(
-                "env: key URI — what follows is no variable name (not repeated: it may be the key)",
-                hint="put the key into a variable and write env:NAME",
-            )
-        self._name = name
+        self._name = Location("env", name, {}).variable
 
     @classmethod
     def from_location(cls, location: Location) -> Self:
         """``env:NAME``."""
-        return cls("//" + location.path if location.authority else location.path)
+        return cls(location.variable)
 
     @property
     def uri(self) -> str:
-        """``env:NAME``."""
-        return f"env:{self._name}"
+        """``env:NAME``; a name that may be a key is not shown."""
+        return f"env:{shown_variable(self._name)}"
 
     def read_key(self) -> bytes:
         """The 32 bytes. Raises ConfigurationError."""
-        hint = f"cmzon-secrets keygen PATH, then: export {self._name}=$(cat PATH)"
+        name = shown_variable(self._name)
+        hint = f"cmzon-secrets keygen PATH, then: export {name}=$(cat PATH)"
         if not os.environ.get(self._name):
-            raise ConfigurationError(
-                f"{self.uri} — the variable {self._name} is not set", hint=hint
-            )
+            raise ConfigurationError(f"{self.uri} — the variable {name} is not set", hint=hint)
         return decode_key(os.environ[self._name], name=self.uri, hint=hint)

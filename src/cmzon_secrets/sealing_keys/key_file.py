@@ -11,7 +11,7 @@ import os
 import shlex
 from typing import Self
 
-from cmzon_secrets.errors import ConfigurationError, InvalidURI, shielded
+from cmzon_secrets.errors import ConfigurationError, shielded
 from cmzon_secrets.key_wrapping import LocalKey, decode_key, encode_bytes, new_key
 from cmzon_secrets.private_files import create_durably, read_private
 from cmzon_secrets.uri import Location
@@ -31,11 +31,7 @@ class KeyFile(LocalKey):
     @classmethod
     def from_location(cls, location: Location) -> Self:
         """``keyfile:PATH``."""
-        if location.authority and not location.path.startswith("/"):
-            raise InvalidURI(
-                "keyfile: URI — a host after // has no meaning", hint="write keyfile:PATH"
-            )
-        return cls(location.path)
+        return cls(location.file_path)
 
     @property
     def uri(self) -> str:

@@ -2,8 +2,8 @@
 
 Needs the extra ``keyring`` (PyPI ``keyring``). The entry has the user name ``cmzon-secrets`` and
 32 bytes in base64 as its password; it is made when something is sealed with it for the first
-time. macOS Keychain, Windows Credential Locker, Secret Service (GNOME, KDE) and KWallet are good;
-backends that keep clear text, nothing, or whatever another backend refused are not used.
+time. macOS Keychain, Secret Service (GNOME, KDE) and KWallet are good; backends that keep clear
+text, nothing, or whatever another backend refused are not used.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class KeyringKey(LocalKey):
     @classmethod
     def from_location(cls, location: Location) -> Self:
         """``keyring:SERVICE``."""
-        return cls("//" + location.path if location.authority else location.path)
+        return cls(location.name)
 
     @property
     def uri(self) -> str:

@@ -2,7 +2,7 @@
 
 The passphrase comes from ``$CMZON_SECRETS_PASSPHRASE``, else from a prompt without echo on the
 terminal: twice where something is sealed for the first time. Salt and parameters stand in the
-header. A derivation takes a quarter of a second and 128 MiB by design, so its result is kept in the
+header. A derivation takes about half a second and 128 MiB by design, so its result is kept in the
 object: one derivation per process and file. Reading asks for no permission.
 """
 
@@ -123,7 +123,8 @@ class PassphraseKey(SealingKey):
     @shielded
     def unwrap(self, stanza: Stanza) -> bytes:
         """The data key. Raises SealBroken, or ConfigurationError where there is no passphrase."""
-        data_key = self._unwrap(stanza)
+        how = _parse(stanza)
+        data_key = self._unwrapped(stanza["wrapped"], how) if how is not None else None
         if data_key is None:
             raise SealBroken(
                 "passphrase: — a wrong passphrase, or the seal was altered", uri=self.uri
@@ -138,14 +139,11 @@ class PassphraseKey(SealingKey):
         """Forget the derived keys."""
         self._proved.clear()
 
-    def _unwrap(self, stanza: Stanza) -> bytes | None:
-        how = _parse(stanza)
-        if how is None:
-            return None
+    def _unwrapped(self, wrapped: object, how: _Derivation) -> bytes | None:
         with self._deriving:  # one at a time: each takes 128 MiB, and the second finds it done
             known = self._proved.get(how)
             key = known() if known is not None else _derive(_passphrase(new=False), how)
-            data_key = unwrap_data_key(key, stanza["wrapped"])
+            data_key = unwrap_data_key(key, wrapped)
             if data_key is not None:
                 self._remember(how, key)
         return data_key
@@ -179,7 +177,9 @@ def _derive(passphrase: bytes, how: _Derivation) -> bytes:
         ).derive(passphrase)
     except MemoryError:
         needed = 128 * profile.n * profile.r // 2**20
-    raise ProviderUnavailable(f"passphrase: — scrypt needs {needed} MiB of memory, and got none")
+        raise ProviderUnavailable(
+            f"passphrase: — scrypt needs {needed} MiB of memory, and got none"
+        ) from None
 
 
 def _passphrase(*, new: bool) -> bytes:

@@ -58,6 +58,17 @@ def test_a_token_in_the_place_of_a_name_is_refused_and_not_repeated(name):
     assert name not in error.message
 
 
+def test_a_token_that_is_a_valid_name_is_not_shown():
+    error = failure_of(open_provider("env:cmz_live_0123456789abcdef").get)
+    assert isinstance(error, TokenNotFound)
+    must_hide(shown(error) + error.uri + error.hint, "cmz_live_0123456789abcdef")
+
+
+def test_a_lower_case_name_is_read_all_the_same(monkeypatch):
+    monkeypatch.setenv("my_token", VALUE)
+    assert open_provider("env:my_token").get().reveal() == VALUE
+
+
 def test_options_are_refused():
     with pytest.raises(InvalidURI, match="unknown option"):
         open_provider("env:NAME?region=x")

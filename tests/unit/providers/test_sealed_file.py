@@ -207,6 +207,7 @@ def test_another_key_is_seal_broken_and_names_the_option(store, path):
     with pytest.raises(SealBroken, match=r"key=keyfile:other\.key") as caught:
         SealedFile(path, KeyFile("other.key")).get()
     assert "the.key" in caught.value.message
+    assert "move the file away" in caught.value.hint
 
 
 def test_a_broken_file_is_never_written_over(store, path):
@@ -216,6 +217,15 @@ def test_a_broken_file_is_never_written_over(store, path):
         with pytest.raises(SealBroken):
             verb()
     assert path.read_bytes() == b"precious, though not ours"
+
+
+@pytest.mark.parametrize("content", [b"", b"cmzon-secrets sealed 1\n"])
+def test_what_cannot_be_opened_has_to_be_moved_away_first(content, store, path):
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(SealBroken) as caught:
+        store.get()
+    assert "move the file away" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -358,8 +368,9 @@ def test_a_missing_folder_is_told_before_anything_is_asked(folder):
             raise AssertionError("the key was used")
 
     store = SealedFile(folder / "no" / "token.sealed", NeverAsked("the.key"))
-    with pytest.raises(TokenNotFound):
+    with pytest.raises(TokenNotFound, match="its folder is missing") as missing:
         store.get()
+    assert f"mkdir -p {folder}/no &&" in missing.value.hint
     with pytest.raises(ConfigurationError) as caught:
         put(store)
     assert "mkdir" in caught.value.hint

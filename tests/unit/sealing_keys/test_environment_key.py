@@ -37,6 +37,14 @@ def test_a_value_that_is_no_key_is_not_shown(monkeypatch):
     must_hide(shown(error), "nearly-a-key-but-not-quite-one-of-them")
 
 
+def test_a_secret_that_is_a_valid_name_is_not_shown():
+    name = "cmz_live_0123456789abcdef"
+    key = open_key(f"env:{name}")
+    error = failure_of(lambda: key.wrap(bytes(32)))
+    assert isinstance(error, ConfigurationError)
+    must_hide(shown(error) + error.hint + key.uri, name)
+
+
 @pytest.mark.parametrize("name", [KEY, "1", "A-B", "A B", "//NAME", "ключ", "A\n"])
 def test_a_key_in_the_place_of_a_name_is_refused_and_not_repeated(name):
     error = failure_of(lambda: EnvironmentKey(name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from cmzon_secrets.errors import (
 )
 from cmzon_secrets.provider import TokenProvider, TokenStore
 from cmzon_secrets.testing.conformance.leaks import everything_logged, failure_of, must_hide, shown
+from cmzon_secrets.testing.conformance.store_hooks import new_token
 from cmzon_secrets.testing.conformance.suite import Suite
 from cmzon_secrets.tokens import MAX_TOKEN_BYTES, Token
 
@@ -156,8 +156,3 @@ class ProviderSuite(Suite):
         texts = [repr(provider.get()), repr(provider), provider.uri]
         for text in [*texts, everything_logged(caplog.records), *capfd.readouterr()]:
             must_hide(text, token)
-
-
-def new_token() -> Token:
-    """Never the same twice."""
-    return Token(f"cmz_{secrets.token_urlsafe(32)}")

@@ -27,7 +27,6 @@ from cmzon_secrets.tokens import Token, Versions
 __all__ = ["Crashes"]
 
 Opened = Callable[..., TokenStore]
-Verb = Callable[[TokenStore], None]
 
 
 class Crash(BaseException):

@@ -8,54 +8,31 @@ from typing import Any, ClassVar
 
 import pytest
 
-from cmzon_secrets import stages
 from cmzon_secrets.clock import SYSTEM_CLOCK
 from cmzon_secrets.errors import ConflictError, TokenNotFound
 from cmzon_secrets.provider import TokenStore
 from cmzon_secrets.testing.conformance.store_hooks import StoreHooks, facts, new_token, seen
+from cmzon_secrets.testing.memory_store import MemoryStore
 from cmzon_secrets.tokens import Token, Versions
 
 __all__ = ["Model", "Modelled"]
 
 
-class Model(TokenStore):
+class Model(MemoryStore):
     """The rules of ``cmzon_secrets.stages`` applied to a variable: what every store must equal."""
 
     def __init__(
         self, held: Versions | None = None, *, first_stage_is_current: bool = False
     ) -> None:
-        self._held = held or Versions()
+        super().__init__()
+        self._memory.save(held or Versions())
         self._first_stage_is_current = first_stage_is_current
 
-    @property
-    def uri(self) -> str:
-        return "model:"
-
-    @property
-    def identity(self) -> str:
-        return "model:"
-
-    def get(self) -> Token:
-        if self._held.current is None:
-            raise TokenNotFound("model — empty", uri=self.uri)
-        return self._held.current
-
-    def versions(self) -> Versions:
-        return self._held
-
     def stage(self, token: Token) -> None:
-        if self._first_stage_is_current and self._held == Versions():
-            self._held = Versions(current=token)
+        if self._first_stage_is_current and self.versions() == Versions():
+            self._memory.save(Versions(current=token))
         else:
-            self._held = stages.staged(self._held, token)
-
-    def promote(self, token_id: str, *, replacing: str | None) -> None:
-        self._held = stages.promoted(
-            self._held, token_id, replacing=replacing, now=SYSTEM_CLOCK.now()
-        )
-
-    def discard(self, token_id: str) -> None:
-        self._held = stages.discarded(self._held, token_id)
+            super().stage(token)
 
 
 class Modelled(StoreHooks):
