@@ -54,6 +54,8 @@ def open_provider(uri: str | None = None, **options: Any) -> TokenProvider:
                 "no token URI — none was given and CMZON_TOKEN_URI is not set",
                 hint="export CMZON_TOKEN_URI=file:PATH",
             )
+    if not isinstance(uri, str):
+        raise ConfigurationError(f"token URI — a string is needed, got {type(uri).__name__}")
     provider: TokenProvider = _open(uri, _PROVIDERS, "providers", "provider", options)
     return provider
 

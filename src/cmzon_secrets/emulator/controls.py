@@ -138,10 +138,11 @@ def _check_local(request: Request) -> None:
         "peer": is_loopback(client_address(request)),
         "Host": is_loopback(_host_of(f"//{request.headers.get('host', '')}")),
         "Origin": all(is_loopback(_host_of(origin)) for origin in origins),
+        "Sec-Fetch-Site": request.headers.get("sec-fetch-site", "none") != "cross-site",
     }
     for name, local in named.items():
         if not local:
-            raise Refusal(403, "Loopback only", f"{name} is not a loopback address")
+            raise Refusal(403, "Loopback only", f"{name} does not say that it comes from this machine")
 
 
 def _host_of(url: str) -> str | None:

@@ -126,7 +126,7 @@ class TokenAPI:
             id=record.text(self.id),
             name=record.text(self.name),
             scopes=record.texts(self.scopes),
-            created_at=record.time(self.created_at),
+            created_at=record.birth(self.created_at),
             expires_at=record.time(self.expires_at),
             revoked_at=record.time(self.revoked_at),
             last_used_at=record.time(self.last_used_at),
@@ -176,6 +176,12 @@ class _Record:
         except InvalidToken:
             fault = f"{field} is not an RFC 3339 time with an offset"
             raise broken(self._what, fault) from None
+
+    def birth(self, field: str) -> datetime | None:
+        """A time from which others are counted: it must leave room for them."""
+        moment = self.time(field)
+        self.require(moment is None or moment.year < 2200, f"{field} is in a far future")
+        return moment
 
 
 def _json(answer: Answer, what: str) -> object:

@@ -49,10 +49,10 @@ class ScryptProfile:
 
     @property
     def acceptable(self) -> bool:
-        """Whether a header may ask for it: at most 1 GiB and about 32 times the recommended work."""
+        """Whether a header may ask for it: at most 1 GiB and 8 times the recommended work."""
         power_of_two = self.n >= 2 and self.n & (self.n - 1) == 0
         bounded = self.n <= 2**20 and 1 <= self.r <= 16 and 1 <= self.p <= 4
-        return power_of_two and bounded and 128 * self.n * self.r <= 2**30
+        return power_of_two and bounded and self.n * self.r * self.p <= 2**23
 
 
 RECOMMENDED = ScryptProfile(n=2**17, r=8, p=1)

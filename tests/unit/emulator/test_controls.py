@@ -101,6 +101,7 @@ def test_reset_revives_a_revoked_admin_token(api):
         {"Host": "192.168.0.1"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
     ],
     ids=str,
 )

@@ -217,6 +217,7 @@ BROKEN_ANSWERS = {
     "no created_at": (issued(created_at=None), "created_at is missing"),
     "a time without offset": (issued(created_at="2026-11-24T20:00:00"), "created_at"),
     "a time as a number": (issued(created_at=1764014400), "created_at"),
+    "a time in a far future": (issued(created_at="9999-12-31T23:59:59Z"), "created_at"),
     "a time beyond UTC": (issued(created_at="0001-01-01T00:00:00+01:00"), "created_at"),
     "no expiry though asked": (issued(expires_at=None), "expires_at does not fit"),
     "expiry before creation": (issued(expires_at="2026-11-24T19:59:59Z"), "expires_at"),

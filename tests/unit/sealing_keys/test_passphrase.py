@@ -152,7 +152,9 @@ def test_a_hostile_stanza_is_seal_broken_before_anything_is_derived(altered, der
 
 
 def test_the_dearest_header_accepted_needs_one_gibibyte():
-    assert ScryptProfile(2**20, 8, 4).acceptable
+    assert ScryptProfile(2**20, 8, 1).acceptable
+    assert ScryptProfile(2**18, 8, 4).acceptable
+    assert not ScryptProfile(2**20, 8, 2).acceptable
     assert ScryptProfile(2**19, 16, 4).acceptable
     assert not ScryptProfile(2**20, 9, 1).acceptable
 
