@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import quote, unquote
 
-from cmzon_secrets.errors import ConfigurationError
+from cmzon_secrets.durations import parse_duration
+from cmzon_secrets.errors import ConfigurationError, InvalidURI
+from cmzon_secrets.typed import quoted, shown
+from cmzon_secrets.uri import split
 
-__all__ = ["FILE_NAME", "Account", "Config", "find_config", "load_config", "parse_duration"]
+__all__ = ["FILE_NAME", "Account", "Config", "find_config", "load_config"]
 
 FILE_NAME = "cmzon-secrets.toml"
 MAX_CONFIG_BYTES = 1024 * 1024
 """Longest file read; ten thousand accounts fit in."""
-
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)", re.ASCII)
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +51,9 @@ class Config:
         """The account of this name. Raises ConfigurationError."""
         if name in self.accounts:
             return self.accounts[name]
-        known = ", ".join(self.accounts) or "none"
+        known = ", ".join(map(shown, self.accounts)) or "none"
         raise ConfigurationError(
-            f"{self.path} — it has no account {_short(name)}", hint=f"accounts there: {known}"
+            f"{self.path} — it has no account {quoted(name)}", hint=f"accounts there: {known}"
         )
 
 
@@ -83,19 +82,6 @@ def load_config(path: Path) -> Config:
     return _Reader(path, text).config(document)
 
 
-def parse_duration(value: object) -> timedelta:
-    """``"30d"``, ``"24h"``, ``"15m"``, ``"90s"``, or seconds as a number. Raises ValueError."""
-    text = str(value) if isinstance(value, str | int | float) and value is not True else ""
-    match = _DURATION.fullmatch(text.strip())
-    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if not 0 < seconds <= _LONGEST:
-        raise ValueError('a duration like "30d", "24h", "15m" or "90s", or seconds')
-    return timedelta(seconds=seconds)
-
-
-_LONGEST = 100 * 365 * 86400.0
-
-
 def _as(value: Any, fits: bool, what: str) -> Any:
     if not fits:
         raise ValueError(what)
@@ -109,6 +95,12 @@ def _strings(value: object) -> tuple[str, ...]:
 
 def _string(value: object) -> str:
     return str(_as(value, isinstance(value, str) and value != "", "a string"))
+
+
+def _uri(value: object) -> str:
+    text = _string(value)
+    split(text)
+    return text
 
 
 def _boolean(value: object) -> bool:
@@ -129,9 +121,14 @@ _POLICY: Mapping[str, _Check] = {
     "allowed_ips": _strings,
     "allow_gap": _boolean,
 }
-_PLACE: Mapping[str, _Check] = dict.fromkeys(("token", "issuer", "admin", "base_url"), _string)
+_PLACE: Mapping[str, _Check] = {
+    "token": _uri,
+    "issuer": _string,
+    "admin": _uri,
+    "base_url": _string,
+}
 _ACCOUNT: Mapping[str, _Check] = {**_PLACE, "name": _string, **_POLICY}
-_TOP: Mapping[str, _Check] = {"base_url": _string, "admin": _string}
+_TOP: Mapping[str, _Check] = {"base_url": _string, "admin": _uri}
 
 
 class _Reader:
@@ -161,7 +158,7 @@ class _Reader:
         given = self._checked(self._table(accounts, name, where), _ACCOUNT, where)
         if "token" not in given:
             self._refuse(
-                where, f"account {_short(name)} has no token", 'add token = "URI of its store"'
+                where, f"account {quoted(name)} has no token", 'add token = "URI of its store"'
             )
         admin = given.get("admin", top.get("admin"))
         return Account(
@@ -182,7 +179,7 @@ class _Reader:
     ) -> Mapping[str, Any]:
         table = parent.get(key, {})
         if not isinstance(table, dict):
-            self._refuse(where or (key,), f"{_short(key)} must be a table")
+            self._refuse(where or (key,), f"{quoted(key)} must be a table")
         return table
 
     def _checked(
@@ -197,12 +194,16 @@ class _Reader:
             if key not in checks:
                 valid = sorted([*checks, *also])
                 self._refuse(
-                    (*where, key), f"unknown key {_short(key)}{_nearest(key, valid)}", _valid(valid)
+                    (*where, key), f"unknown key {quoted(key)}{_nearest(key, valid)}", _valid(valid)
                 )
             try:
                 result[key] = checks[key](value)
             except ValueError as error:
                 self._refuse((*where, key), f"{key} must be {error}")
+            except InvalidURI as error:
+                self._refuse(
+                    (*where, key), f"{key}: {error.message.partition(' — ')[2]}", error.hint
+                )
         return result
 
     def _refuse(self, where: tuple[str, ...], why: str, hint: str | None = None) -> NoReturn:
@@ -240,7 +241,7 @@ def _read(path: Path) -> str:
             data = file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(
-            f"{path} — it cannot be read: {error.strerror}",
+            f"{shown(str(path))} — it cannot be read: {error.strerror}",
             hint="CMZON_SECRETS_CONFIG names the configuration file",
         ) from error
     if len(data) > MAX_CONFIG_BYTES:
@@ -268,31 +269,26 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 def _refuse_foreign(path: Path) -> None:
     status = path.stat()
     if status.st_uid not in (os.getuid(), 0):
-        why = "another user owns it"
+        why, remedy = "another user owns it", f"export CMZON_SECRETS_CONFIG={path} to use it anyway"
     elif status.st_mode & stat.S_IWOTH:
-        why = "anybody may write to it"
+        why, remedy = "anybody may write to it", f"chmod go-w {shlex.quote(str(path))}"
     else:
         return
-    raise ConfigurationError(
-        f"{path} — {why}, and it decides where tokens are sent",
-        hint=f"export CMZON_SECRETS_CONFIG={path} to use it all the same",
-    )
+    raise ConfigurationError(f"{path} — {why}, and it decides where tokens are sent", hint=remedy)
 
 
 def _anchored(uri: str, folder: Path) -> str:
     """``uri`` with its relative file paths made absolute from ``folder``."""
-    scheme, _, rest = uri.partition(":")
-    path, question, query = rest.partition("?")
-    if scheme in ("file", "keyfile") and path and not path.startswith("/"):
-        path = f"{quote(str(folder), safe='/')}/{path}"
-    options = [part.partition("=") for part in query.split("&")]
-    anchored = (
-        f"{name}={quote(_anchored(unquote(value), folder), safe=':/')}"
-        if name in ("key", "ciphertext")
-        else f"{name}{equals}{value}"
-        for name, equals, value in options
-    )
-    return f"{scheme}:{path}{question}{'&'.join(anchored)}" if rest else uri
+    try:
+        location = split(uri)
+    except InvalidURI:  # a key's: whoever opens it says what is wrong
+        return uri
+    path, options = location.path, dict(location.options)
+    if location.scheme in ("file", "keyfile") and path and not location.authority:
+        path = os.path.join(folder, path)  # noqa: PTH118  # Path would drop a slash at the end
+    if "key" in options:
+        options["key"] = _anchored(options["key"], folder)
+    return str(replace(location, path=path, options=options))
 
 
 def _nearest(key: str, valid: list[str]) -> str:
@@ -304,7 +300,3 @@ def _nearest(key: str, valid: list[str]) -> str:
 
 def _valid(names: Iterable[str]) -> str:
     return f"valid here: {', '.join(names)}"
-
-
-def _short(name: str) -> str:
-    return repr(name) if name.isprintable() and len(name) <= 40 else "(name not shown)"

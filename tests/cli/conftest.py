@@ -119,11 +119,15 @@ class CommandLine:
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def start(
-        self, *words: str, stdin: int = subprocess.DEVNULL, **variables: str
+        self,
+        *words: str,
+        stdin: int = subprocess.DEVNULL,
+        nohup: bool = False,
+        **variables: str,
     ) -> subprocess.Popen[str]:
         """A command that goes on; the caller ends it."""
         return subprocess.Popen(
-            [*COMMAND, *words],
+            [*(["nohup"] if nohup else []), *COMMAND, *words],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

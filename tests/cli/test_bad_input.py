@@ -125,7 +125,7 @@ def test_a_port_in_use(cli):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com"])
 def test_an_address_that_others_can_reach(cli, host):
-    assert_one_line(cli("emulator", "--host", host), 1, "loopback")
+    assert_one_line(cli("emulator", "--host", host), 2, "loopback")
 
 
 @pytest.mark.parametrize("command", ["send", "rotate", "revoke"])

@@ -112,7 +112,9 @@ def test_while_a_message_is_under_way(cli, sealed, api, interrupt):
     with held_up(api, "POST /v1/messages"):
         process = cli.start("send", sealed, "--to", "+12025550123", "--text", "hi")
         wait_until_busy(process)
-        assert_interrupted(interrupt(process), "send")
+        done = interrupt(process)
+    assert_interrupted(done, "send")
+    assert "the message may have been sent" in done.err
 
 
 @pytest.mark.parametrize("route", ["POST /v1/tokens", "GET /v1/tokens/self"])
@@ -169,7 +171,35 @@ def test_quickstart_leaves_nothing_running(cli, interrupt):
     assert done.out == ""
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_quickstart_ends_in_good_order_by_other_signals_too(cli, number):
+    folder = cli.folder / "temporary"
+    folder.mkdir()
+    process = cli.start("quickstart", TMPDIR=str(folder))
+    assert process.stderr is not None
+    while "messages" not in process.stderr.readline():
+        pass
+    assert list(folder.iterdir())
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, list(folder.iterdir())) == (128 + number, [])
+    assert "quickstart — interrupted" in err
+    assert "Traceback" not in err
+
+
+def test_an_emulator_that_is_told_to_survive_its_terminal_does(cli):
+    process = cli.start("emulator", "--json", nohup=True)
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGHUP)
+    urllib.request.urlopen(f"{ready['base_url']}/_emulator/stats").close()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_emulator_ends_in_good_order(cli, signal_number):
     process = cli.start("emulator", "--json")
     assert process.stdout is not None

@@ -115,6 +115,47 @@ def test_a_reader_that_goes_away_is_not_worth_a_word(cli, put):
     assert done.stderr == b""
 
 
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize("command", ["get", "status", "rotate", "get --json", "frobnicate"])
+def test_without_standard_streams_it_does_its_work_and_ends(cli, put, command, closed):
+    name, *options = command.split()
+    words = cli.words(name, put(), *options)
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=cli.folder,
+        env=cli.environment,
+    )
+    assert done.returncode == {"rotate": 1, "frobnicate": 2}.get(command, 0)
+    assert "Traceback" not in done.stderr
+    assert "internal" not in done.stderr
+
+
+def test_reports_fit_into_eighty_columns(cli, sealed, api):
+    shown = ""
+    for words in (["rotate"], ["rotate", "--force", "--expires-in", "90d"], ["status"]):
+        terminal = cli.on_terminal(words[0], sealed, *words[1:], NO_COLOR="1")
+        assert terminal.end() == 0
+        shown += terminal.shown
+    assert "PREVIOUS" in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+def test_a_line_that_is_too_long_for_the_terminal_breaks_between_words(cli, sealed, api):
+    api_is_gone = {"CMZON_BASE_URL": "http://127.0.0.1:9", "COLUMNS": "40", "NO_COLOR": "1"}
+    assert cli("rotate", sealed).code == 0
+    (cli.folder / "token.sealed").write_text("nonsense")
+    terminal = cli.on_terminal("status", sealed, **api_is_gone)
+    assert terminal.end() == 1
+    _, *lines = terminal.shown.splitlines()
+    told = [line for line in lines if not line.startswith("hint: ")]
+    piped = cli("status", sealed).out.splitlines()[1]
+    assert len(told) > 1
+    assert " ".join(" ".join(told).split()) == piped.strip()
+
+
 def test_json_is_one_versioned_document(cli, put):
     uri = put()
     for words in (["get", uri], ["status", uri], ["put", uri, "--from-env", "T"], ["keygen", "k"]):
@@ -196,3 +237,22 @@ def test_an_internal_error_is_one_line_without_its_text(cli):
         assert done.stderr.startswith("error: internal — an unexpected ZeroDivisionError\nhint: ")
         assert "Kanarienvogel" not in done.stderr.replace("raise ZeroDivisionError(value)", "")
         assert ("line 2, in fail" in done.stderr) == bool(debug)
+
+
+def test_a_missing_extra_is_told_with_the_package_and_how_to_get_it(cli):
+    program = (
+        "import sys; sys.modules['uvicorn'] = None\n"
+        "from cmzon_secrets.cli import main; sys.exit(main(['emulator']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=cli.environment,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: emulator — it needs a package that is not installed: uvicorn\n"
+        'hint: pip install "cmzon-secrets[emulator]"\n'
+    )

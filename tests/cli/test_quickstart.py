@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from cmzon_secrets.cli import story
+from cmzon_secrets.cli import quickstart, story
 from cmzon_secrets.errors import ConfigurationError
 
 
@@ -33,6 +33,23 @@ def test_on_a_terminal_it_counts_live_and_a_second_run_starts_anew(cli):
         assert terminal.end() == 0
         assert "no message was lost" in terminal.shown
         assert str(folder / "token.sealed") in terminal.shown
+
+
+def test_what_to_try_next_is_written_as_it_was_started(tmp_path, monkeypatch):
+    ours = tmp_path / "tools" / "cmzon-secrets"
+    ours.parent.mkdir()
+    ours.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert quickstart._as_started("tools/cmzon-secrets") == "tools/cmzon-secrets"
+    assert quickstart._as_started(str(ours)) == "tools/cmzon-secrets"
+    monkeypatch.chdir("/")
+    assert quickstart._as_started("/elsewhere/cmzon-secrets") == "elsewhere/cmzon-secrets"
+    monkeypatch.chdir(ours.parent)
+    assert quickstart._as_started("/elsewhere/cmzon-secrets") == "/elsewhere/cmzon-secrets"
+    assert quickstart._as_started("/site-packages/cmzon_secrets/cli/__main__.py") == "cmzon-secrets"
+    monkeypatch.setenv("PATH", str(ours.parent))
+    assert quickstart._as_started(str(ours)) == "cmzon-secrets"
 
 
 def test_a_sealed_file_that_no_quickstart_made_is_not_touched(tmp_path):

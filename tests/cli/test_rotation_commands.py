@@ -82,9 +82,12 @@ def test_the_replaced_token_is_revoked_when_its_grace_is_over(cli, rotated):
 
 
 def test_a_policy_that_is_legal_but_risky_is_warned_of(cli, rotated):
-    done = cli("rotate", rotated, "--grace", "1h")
-    assert done.code == 0
-    assert done.err.startswith("warning: grace 1:00:00 is not longer than")
+    terminal = cli.on_terminal("rotate", rotated, "--grace", "1h")
+    assert terminal.end() == 0
+    assert terminal.shown.startswith("warning: grace 1")
+    assert "is not longer than" in terminal.shown
+    piped = cli("rotate", rotated, "--grace", "1h")  # a schedule would say it every time
+    assert (piped.code, piped.err) == (0, "")
 
 
 def test_by_hand_on_a_terminal_it_asks_for_the_new_token_without_echo(cli, put, api):
@@ -160,6 +163,35 @@ def test_an_issuer_that_does_not_revoke_means_still_alive(cli, rotated, api):
     assert f"STILL ALIVE: {leaked}" in done.err
 
 
+def test_what_failed_to_die_is_named_with_the_way_to_repeat_it(cli, rotated, api):
+    assert cli("rotate", rotated, "--force").code == 0
+    held = item(cli("status", rotated, "--json"))["stages"]
+    fault(api, route="DELETE /v1/tokens/{id}", status=500, count=9)
+    done = cli("revoke", rotated, "--yes")
+    urllib.request.urlopen(
+        urllib.request.Request(f"{api.base_url}/_emulator/faults", method="DELETE")
+    ).close()
+    assert done.code == 1
+    for stage in ("current", "previous"):
+        assert f"STILL ALIVE: {held[stage]['id']}\n" in done.err
+    assert (
+        f"hint: repeat it by the id: cmzon-secrets revoke --id {held['current']['id']}" in done.err
+    )
+
+
+def test_a_token_is_not_taken_for_its_id(cli, put, api):
+    uri = put("plain-value-without-any-prefix")
+    done = cli("revoke", uri, "--id", "plain-value-without-any-prefix", "--yes")
+    assert done.code == 2
+    assert "that is the token, not its id" in done.err
+    assert "plain-value" not in done.out + done.err
+
+
+def test_an_empty_id_is_not_taken_for_the_current_token(cli, rotated):
+    assert cli("revoke", rotated, "--id", "", "--yes").code == 2
+    assert sends(cli, rotated)
+
+
 def test_stage_and_id_cannot_both_be_meant(cli, rotated):
     assert cli("revoke", rotated, "--stage", "previous", "--id", "x", "--yes").code == 2
 
@@ -170,10 +202,31 @@ def test_send_as_json_has_what_the_api_said(cli, rotated):
     assert (sent["status"], sent["to"], sent["attempts"]) == ("accepted", "+12025550123", 1)
 
 
+def test_a_message_that_may_have_been_sent_is_told_so(cli, rotated, api):
+    fault(api, route="POST /v1/messages", after_accept=True, reset=True)
+    words = ["send", rotated, "--to", "+12025550123", "--text", "hi", "--json"]
+    done = cli(*words)
+    assert done.code == 1
+    assert "the message may have been sent: check before sending it again" in done.err
+    assert json.loads(done.out)["error"]["may_have_been_sent"] is True
+    never = cli(*words, CMZON_BASE_URL="http://127.0.0.1:9")
+    assert "may have been sent" not in never.err
+    assert json.loads(never.out)["error"]["may_have_been_sent"] is False
+
+
+def test_an_error_of_the_api_carries_what_the_api_said(cli, rotated, api):
+    fault(api, route="POST /v1/messages", status=429, retry_after=90)
+    done = cli("send", rotated, "--to", "+12025550123", "--text", "hi", "--json")
+    error = json.loads(done.out)["error"]
+    assert (done.code, error["status"], error["retry_after"]) == (1, 429, 90)
+    assert error["request_id"]
+    assert "hint: the API asks to wait 90s" in done.err
+
+
 @pytest.mark.parametrize("to", ["12025550123", "+1", "+1202555x", "cmz_token"])
 def test_a_number_that_is_none_is_refused_before_anything_is_sent(cli, rotated, api, to):
     before = api.stats()["messages"]
-    assert cli("send", rotated, "--to", to, "--text", "hi").code == 1
+    assert cli("send", rotated, "--to", to, "--text", "hi").code == 2
     assert api.stats()["messages"] == before
 
 
@@ -187,7 +240,9 @@ def test_an_api_with_a_ca_of_its_own_is_trusted_where_told(cli, sealed):
             "ADMIN": tls.admin_token,
         }
         ca = ["--ca", tls.ca]
-        assert cli("rotate", sealed).code == 1
+        refused = cli("rotate", sealed)
+        assert refused.code == 1
+        assert "--ca FILE" in refused.err
         assert cli("rotate", sealed, *ca).code == 0
         assert cli("send", sealed, *ca, "--to", "+12025550123", "--text", "hi").code == 0
         assert cli("revoke", sealed, *ca, "--yes").code == 0

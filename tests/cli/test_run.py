@@ -45,6 +45,19 @@ def test_it_does_not_get_what_opens_the_store(cli, sealed):
     assert key not in child.values()
 
 
+def test_it_does_not_get_the_admin_token_of_its_account(cli, put):
+    uri = put()
+    (cli.folder / "cmzon-secrets.toml").write_text(
+        f'[accounts.a]\ntoken = "{uri}"\nadmin = "file:admin.sealed?key=env:ADMIN_KEY"\n'
+        f'[accounts.b]\ntoken = "{uri}"\nadmin = "env:ADMIN"\n'
+    )
+    secrets = {"ADMIN": "admin-token", "ADMIN_KEY": "admin-key"}
+    for account, hidden in (("a", "ADMIN_KEY"), ("b", "ADMIN")):
+        words = ["run", "--account", account, "--", sys.executable, "-c", SHOW_ENVIRONMENT]
+        child = json.loads(cli(*words, **secrets).out)
+        assert set(secrets) - set(child) == {hidden}
+
+
 def test_the_program_takes_our_place(cli, put):
     uri = put()
     process = cli.start("run", uri, "--", "sh", "-c", "echo $$; exec sleep 60")

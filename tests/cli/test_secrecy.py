@@ -29,6 +29,27 @@ COMMANDS = [
     ["rekey", "URI", "--key", TOKEN],
     ["run", "URI", "--", "true"],
     ["run", "URI", TOKEN],
+    ["run", "URI", "--", TOKEN],
+    ["get", f"env:{TOKEN}"],
+    ["get", "--account", TOKEN],
+    ["status", "URI", f"env:{TOKEN}"],
+    ["put", "URI", "--from-file", TOKEN],
+    ["put", "URI", "--from-env", TOKEN],
+    ["put", "URI", "--token", TOKEN],
+    ["rotate", "URI", "--issuer", TOKEN],
+    ["rotate", "URI", "--admin", f"env:{TOKEN}", "--force"],
+    ["rotate", "URI", "--name", TOKEN, "--force"],
+    ["rotate", "URI", "--scope", TOKEN, "--force"],
+    ["rotate", "URI", "--allowed-ip", TOKEN],
+    ["rotate", "URI", "--base-url", TOKEN],
+    ["rotate", "URI", "--base-url", f"http://{TOKEN}"],
+    ["rotate", "URI", "--ca", TOKEN],
+    ["revoke", "URI", "--id", TOKEN, "--yes"],
+    ["revoke", "URI", "--id", "Unheld" + "Kanarienvogel" * 5, "--yes"],
+    ["revoke", "URI", "--stage", TOKEN],
+    ["emulator", "--host", TOKEN],
+    ["keygen", TOKEN],
+    ["keygen", f"missing-folder/{TOKEN}"],
 ]
 
 
@@ -47,3 +68,20 @@ def test_no_command_shows_a_token(cli, put, words):
     assert "Kanarienvogel" not in done.out + done.err
     for path in cli.folder.iterdir():
         assert b"Kanarienvogel" not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["get", "--account", "a"]])
+@pytest.mark.parametrize(
+    "token", [TOKEN, f"env:{TOKEN}", f"{TOKEN}:x", f"file:t?key={TOKEN}", f"file:t?{TOKEN}=x"]
+)
+def test_no_command_shows_a_token_from_the_configuration_file(cli, words, token):
+    (cli.folder / "cmzon-secrets.toml").write_text(f'[accounts.a]\ntoken = "{token}"\n')
+    done = cli(*words)
+    assert done.code == 1
+    assert "Kanarienvogel" not in done.out + done.err
+
+
+def test_a_token_where_the_configuration_file_is_named_is_not_shown(cli):
+    done = cli("status", CMZON_SECRETS_CONFIG=TOKEN)
+    assert done.code == 1
+    assert "Kanarienvogel" not in done.out + done.err

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cmzon_secrets import __version__
-from cmzon_secrets.cli.failures import report_failure
+from cmzon_secrets.cli.failures import TYPED, report_failure
 from cmzon_secrets.cli.interrupts import repeat_lost_interrupt
 
 __all__ = ["COMMANDS", "run"]
@@ -79,6 +79,8 @@ def group() -> None:
 def run(argv: list[str]) -> int:
     """Run one command line; whatever goes wrong becomes one line and an exit code."""
     sys.unraisablehook = repeat_lost_interrupt
+    TYPED.set(argv)
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # an ASCII terminal shows "?" for a dash, not an error
             stream.reconfigure(errors="replace")
@@ -87,6 +89,13 @@ def run(argv: list[str]) -> int:
     except Exception as error:  # noqa: BLE001  # the last resort: one line, never a traceback
         code = report_failure(error, argv)
     return _flushed(code)
+
+
+def _replace_closed_streams() -> None:
+    """Where a standard stream is closed Python has None; and the next file opened takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # for good
 
 
 def _call(argv: list[str]) -> int:

@@ -8,7 +8,8 @@ from cmzon_secrets.cli.asking import agreed
 from cmzon_secrets.cli.options import json_option
 from cmzon_secrets.cli.output import masked, note
 from cmzon_secrets.cli.placing import place
-from cmzon_secrets.cli.put import report
+from cmzon_secrets.cli.reports import placement
+from cmzon_secrets.cli.targets import Target
 from cmzon_secrets.errors import ConflictError
 from cmzon_secrets.provider import TokenProvider, TokenStore
 from cmzon_secrets.tokens import Token
@@ -33,9 +34,10 @@ def command(source: str, target: str, discard_previous: bool, yes: bool, as_json
     a PREVIOUS in its grace is revoked from there. Where TO holds another CURRENT, it asks first
     (--yes where nobody sits); that one becomes PREVIOUS there.
     """
-    from cmzon_secrets.registry import open_provider, open_store
-
-    with open_provider(source) as giver, open_store(target) as store:
+    with (
+        Target(source, typed=True).open_provider() as giver,
+        Target(target, typed=True).open_store() as store,
+    ):
         token = giver.get()
         _agree_to_replace(store, token, yes=yes)
         placed = place(store, token, discard=discard_previous)
@@ -43,7 +45,7 @@ def command(source: str, target: str, discard_previous: bool, yes: bool, as_json
             raise ConflictError(
                 f"{store.uri} — another writer replaced the copy at once", uri=store.uri
             )
-        report(placed, store.uri, account=None, as_json=as_json)
+        placement(placed, store.uri, account=None, as_json=as_json)
         _tell_what_stays(giver, store)
 
 

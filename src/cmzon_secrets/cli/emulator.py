@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cmzon_secrets.cli.failures import typed_here
 from cmzon_secrets.cli.output import note, print_pairs, say
+from cmzon_secrets.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from cmzon_secrets.emulator import ReadyLine
@@ -35,15 +38,17 @@ def command(as_json: bool, **settings: Any) -> None:
     """Serve the CMzon API on this machine, for trying and testing.
 
     The vendor's exact answers, limits, tokens and faults on demand (docs/emulator.md). Without
-    --state nothing outlives it. Serves until SIGINT or SIGTERM.
+    --state nothing outlives it. Serves until Ctrl-C, SIGTERM, or its terminal is closed.
     """
-    from cmzon_secrets.emulator import serve
+    from cmzon_secrets.emulator import Emulator, serve
 
+    with typed_here(ConfigurationError):
+        Emulator(host=settings["host"])
     serve(_say_as_json if as_json else _say, **settings)
 
 
 def _say_as_json(ready: ReadyLine) -> None:
-    say(json.dumps(ready.as_dict()))
+    say(json.dumps(asdict(ready)))
     sys.stdout.flush()
 
 

@@ -1,34 +1,55 @@
-"""What went wrong, as one line on standard error, a hint, and an exit code."""
+"""What went wrong, as one line on standard error, a hint, and an exit code: all of them stand here."""
 
 from __future__ import annotations
 
 import os
-import re
+import signal
 import sys
 import traceback
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any
 
 import click
 
 from cmzon_secrets.cli.output import note, oneline, paint, print_json
-from cmzon_secrets.errors import CMzonSecretsError, InvalidURI
+from cmzon_secrets.durations import format_duration
+from cmzon_secrets.errors import CMzonSecretsError, ProviderError, RateLimited
+from cmzon_secrets.typed import without_secrets
 
 __all__ = [
     "FAILED",
-    "INTERRUPTED",
-    "USAGE",
+    "NOT_EXECUTABLE",
+    "NOT_FOUND",
+    "TYPED",
+    "Mistyped",
     "UsageFailure",
     "error_record",
+    "exit_code",
     "explain",
+    "repeatable",
     "report_failure",
+    "typed_here",
 ]
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, ATTENTION = 1, 2, 3
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
+"""As in POSIX shells, for a program that cannot be started."""
+BY_SIGNAL = 128
+"""Plus the signal's number, as in POSIX shells: 130 is Ctrl-C."""
 
 DEBUG = "CMZON_SECRETS_DEBUG"
 """Where set, an internal error shows the lines of code it came through: no values, no locals."""
 
-_MAYBE_SECRET = re.compile(r"[A-Za-z0-9\-._~+/=]{20,}", re.ASCII)
+TYPED: ContextVar[list[str]] = ContextVar("TYPED")
+"""The words of this command line: what of them may be a secret stays out of every error."""
+
+
+def exit_code(states: Collection[str]) -> int:
+    """What the states of one or many rotations come to."""
+    return FAILED if "failed" in states else ATTENTION if "attention" in states else 0
 
 
 class UsageFailure(click.UsageError):
@@ -39,6 +60,25 @@ class UsageFailure(click.UsageError):
     ) -> None:
         super().__init__(message, ctx)
         self.hint = hint
+
+
+class Mistyped(Exception):
+    """An error of ours whose cause stands on this command line."""
+
+    def __init__(self, error: CMzonSecretsError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def typed_here(kind: type[CMzonSecretsError], *, when: bool = True) -> Iterator[None]:
+    """What of this ``kind`` is raised within lies in what was typed, so it is a usage error."""
+    try:
+        yield
+    except kind as error:
+        if not when:
+            raise
+        raise Mistyped(error) from error
 
 
 def report_failure(error: Exception, argv: list[str]) -> int:
@@ -57,24 +97,69 @@ def report_failure(error: Exception, argv: list[str]) -> int:
 
 def explain(record: dict[str, Any]) -> None:
     """The two lines people see."""
-    note(f"{paint('error:', sys.stderr, fg='red', bold=True)} {oneline(record['message'])}")
+    note(f"{paint('error:', sys.stderr, fg='red', bold=True)} {record['message']}")
     if record["hint"]:
-        note(f"{paint('hint:', sys.stderr, fg='cyan')} {oneline(record['hint'])}")
+        note(f"{paint('hint:', sys.stderr, fg='cyan')} {record['hint']}")
 
 
 def error_record(error: CMzonSecretsError) -> dict[str, Any]:
-    """An error as it stands in JSON."""
-    return _record(type(error).__name__, error.message, error.hint)
+    """An error as it stands in JSON, with the facts it carries."""
+    names = ("status", "request_id", "retry_after", "may_have_been_sent")
+    facts = {name: getattr(error, name, None) for name in names}
+    return {
+        **_record(type(error).__name__, str(error) + _missing_package(error), _remedy(error)),
+        **{name: fact for name, fact in facts.items() if fact is not None},
+    }
+
+
+def repeatable(text: str) -> str:
+    """``text`` as one line, without what was typed here and may be a secret."""
+    ours = (value for name, value in os.environ.items() if name.startswith("CMZON_"))
+    return without_secrets(oneline(text), [*_but_ids(TYPED.get([])), *ours])
+
+
+def _but_ids(argv: list[str]) -> Iterator[str]:
+    """``--id`` is checked by its command, and whoever repeats an emergency needs to see it."""
+    for before, word in zip(["", *argv], argv, strict=False):
+        if before != "--id" and not word.startswith("--id="):
+            yield word
+
+
+def _remedy(error: CMzonSecretsError) -> str | None:
+    if isinstance(error, RateLimited) and error.retry_after is not None:
+        wait = format_duration(timedelta(seconds=error.retry_after))
+        return f"the API asks to wait {wait} before the next try"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return f"{error.hint}; where it is of a CA of your own, give --ca FILE"
+    if error.hint is not None and isinstance(error, ProviderError):
+        return error.hint.replace("CMZON_TOKEN_URI", _where_named(error.uri))
+    return error.hint
+
+
+def _where_named(uri: str) -> str:
+    """Where the user said that a token is at ``uri``."""
+    if uri in TYPED.get([]):
+        return "this command line"
+    names = (n for n in ("CMZON_TOKEN_URI", "CMZON_ADMIN_URI") if os.environ.get(n) == uri)
+    return next(names, "cmzon-secrets.toml")
+
+
+def _missing_package(error: CMzonSecretsError) -> str:
+    cause = error.__cause__
+    return f": {cause.name}" if isinstance(cause, ModuleNotFoundError) else ""
 
 
 def _described(error: Exception, argv: list[str]) -> tuple[dict[str, Any], int]:
     match error:
+        case Mistyped():
+            return error_record(error.error), USAGE
         case CMzonSecretsError():
-            return error_record(error), USAGE if isinstance(error, InvalidURI) else FAILED
+            return error_record(error), FAILED
         case click.Abort():
-            return _record("Interrupted", _interruption(argv), _resumption(argv)), INTERRUPTED
+            record = _record("Interrupted", _interruption(argv), _resumption(argv))
+            return record, BY_SIGNAL + _signal_behind(error)
         case click.UsageError():
-            return _usage(error, argv), error.exit_code
+            return _usage(error), error.exit_code
         case click.ClickException():
             return _record(type(error).__name__, error.format_message(), None), error.exit_code
         case OSError():
@@ -83,45 +168,50 @@ def _described(error: Exception, argv: list[str]) -> tuple[dict[str, Any], int]:
         case _:
             # Only the type: the text of an unforeseen error may quote anything.
             what = f"internal — an unexpected {type(error).__name__}"
-            return _record("InternalError", what, f"set {DEBUG}=1 to see where, and report it"), 1
+            hint = f"set {DEBUG}=1 to see where, and report it"
+            return _record("InternalError", what, hint), FAILED
 
 
-def _usage(error: click.UsageError, argv: list[str]) -> dict[str, Any]:
+def _signal_behind(error: click.Abort) -> int:
+    numbers = (a for a in getattr(error.__cause__, "args", ()) if isinstance(a, int))
+    return next(numbers, signal.SIGINT)
+
+
+def _usage(error: click.UsageError) -> dict[str, Any]:
     path = error.ctx.command_path if error.ctx is not None else "cmzon-secrets"
     message = error.format_message().rstrip(".")
+    hint = error.hint if isinstance(error, UsageFailure) else None
     if "unexpected extra argument" in message:
         message = "more arguments than it takes (not repeated here: they may be secret)"
-    hint = None
-    if isinstance(error, UsageFailure):
-        hint = error.hint
-    else:  # click's own sentences
-        message = _without_values(message[:1].lower() + message[1:], argv)
+    if isinstance(error, click.NoSuchOption) and _asks_for_secret(error.option_name):
+        message = f"no such option '{error.option_name}'"
+        hint = (
+            "no option takes a secret: `put` asks for it, or give --from-file, --from-env or a pipe"
+        )
+    if not isinstance(error, UsageFailure):
+        message = message[:1].lower() + message[1:]  # click's own sentences
     return _record("UsageError", f"{path} — {message}", hint or f"{path} --help")
 
 
-def _without_values(message: str, argv: list[str]) -> str:
-    """Hide what may be a token that was typed in the wrong place."""
-    for word in argv:
-        for part in (word, word.partition("=")[2]):
-            if _MAYBE_SECRET.fullmatch(part) and not part.startswith("--"):
-                message = message.replace(part, "(not shown)")
-    return message
+def _asks_for_secret(option: str) -> bool:
+    return any(word in option.lower() for word in ("token", "secret", "pass", "value"))
 
 
 def _interruption(argv: list[str]) -> str:
-    if argv[:1] == ["revoke"]:
-        return "revoke — interrupted, the token may be STILL ALIVE"
-    return f"{argv[0] if argv else 'cmzon-secrets'} — interrupted"
+    consequences = {
+        "revoke": ", the token may be STILL ALIVE",
+        "send": ", the message may have been sent",
+    }
+    command = argv[0] if argv else "cmzon-secrets"
+    return f"{command} — interrupted{consequences.get(command, '')}"
 
 
 def _resumption(argv: list[str]) -> str | None:
-    if argv[:1] == ["revoke"]:
-        return (
-            "look at `cmzon-secrets status`, then repeat with --id and the id of the leaked token"
-        )
-    if argv[:1] == ["rotate"]:
-        return "nothing is lost: the same command goes on where this one stopped"
-    return None
+    return {
+        "revoke": "look at `cmzon-secrets status`, then repeat with --id and the id of the leaked token",
+        "rotate": "nothing is lost: the same command goes on where this one stopped",
+        "send": "check before sending it again",
+    }.get(argv[0] if argv else "")
 
 
 def _own_words(argv: list[str]) -> list[str]:
@@ -130,4 +220,4 @@ def _own_words(argv: list[str]) -> list[str]:
 
 
 def _record(kind: str, message: str, hint: str | None) -> dict[str, Any]:
-    return {"type": kind, "message": oneline(message), "hint": hint and oneline(hint)}
+    return {"type": kind, "message": repeatable(message), "hint": hint and repeatable(hint)}

@@ -33,9 +33,7 @@ def command(uri: str | None, reveal: bool, account: str | None, as_json: bool) -
     Reads the place now, without a cache. The fingerprint is the beginning of the value's SHA-256:
     two people can compare their tokens without showing them.
     """
-    from cmzon_secrets.registry import open_provider
-
-    with open_provider(find_target(uri, account).uri) as provider:
+    with find_target(uri, account).open_provider() as provider:
         token = provider.get()
         place = provider.uri
     if as_json:

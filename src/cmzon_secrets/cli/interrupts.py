@@ -1,16 +1,30 @@
-"""A Ctrl-C that Python would lose."""
+"""Signals that end a command in good order, and the Ctrl-C that Python would lose."""
 
 from __future__ import annotations
 
 import _thread
 import os
+import signal
 import sys
 import time
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
-__all__ = ["repeat_lost_interrupt"]
+__all__ = ["interrupt_on", "repeat_lost_interrupt"]
 
 SHORTLY = 0.02  # seconds; by then the callback that swallowed the first one has returned
+
+
+def interrupt_on(*signals: signal.Signals) -> None:
+    """Let these end the command as Ctrl-C does. Those ignored, as nohup does, stay so."""
+    for number in signals:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # signal's own signature
+    signal.signal(number, signal.SIG_IGN)  # a second one must not break off the tidying up
+    raise KeyboardInterrupt(number)
 
 
 def repeat_lost_interrupt(lost: Any) -> None:

@@ -6,8 +6,10 @@ import shlex
 
 import click
 
+from cmzon_secrets.cli.failures import UsageFailure
 from cmzon_secrets.cli.options import json_option
 from cmzon_secrets.cli.output import note, print_items, say
+from cmzon_secrets.typed import NOT_SHOWN, may_be_secret
 
 __all__ = ["command"]
 
@@ -23,6 +25,10 @@ def command(path: str, as_json: bool) -> None:
     """
     from cmzon_secrets.sealing_keys.key_file import KeyFile, generate_key_file
 
+    if may_be_secret(path):
+        raise UsageFailure(
+            f"PATH {NOT_SHOWN}", hint="if it is the name of a file, write ./ in front of it"
+        )
     generate_key_file(path)
     uri = KeyFile(path).uri
     if as_json:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import click
 
-from cmzon_secrets.config import parse_duration
+from cmzon_secrets.cli.failures import UsageFailure, typed_here
+from cmzon_secrets.durations import parse_duration
+from cmzon_secrets.errors import ConfigurationError
 
 __all__ = [
     "account_option",
@@ -45,10 +48,41 @@ def _together(*decorators: _Decorator) -> _Decorator:
     return apply
 
 
+def _given_once(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> str | None:
+    if len(values) > 1:
+        raise UsageFailure(f"{param.opts[0]} is given {len(values)} times", ctx=ctx)
+    return values[0] if values else None
+
+
+def _usable_base_url(
+    ctx: click.Context,  # noqa: ARG001  # click calls it so
+    param: click.Parameter,  # noqa: ARG001  # click calls it so
+    url: str | None,
+) -> str | None:
+    from cmzon_secrets.http import checked_base_url
+
+    with typed_here(ConfigurationError):
+        return url and checked_base_url(url)
+
+
+def _existing_ca(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
+    if path is not None and not Path(path).is_file():
+        raise UsageFailure(
+            f"{param.opts[0]} names no file",
+            hint="give the PEM file of the CA that signed the API's certificate",
+            ctx=ctx,
+        )
+    return path
+
+
 uri_argument = click.argument("uri", metavar="[URI]", required=False)
 
 account_option = click.option(
-    "--account", metavar="NAME", help="Take the token from this account of cmzon-secrets.toml."
+    "--account",
+    metavar="NAME",
+    multiple=True,
+    callback=_given_once,
+    help="Take the token from this account of cmzon-secrets.toml.",
 )
 
 json_option = click.option(
@@ -59,10 +93,14 @@ api_options = _together(
     click.option(
         "--base-url",
         metavar="URL",
+        callback=_usable_base_url,
         help="Where the API is; default $CMZON_BASE_URL, else https://api.cmzon.com.",
     ),
     click.option(
-        "--ca", metavar="FILE", help="Trust this CA (PEM) instead of the system's, for the API."
+        "--ca",
+        metavar="FILE",
+        callback=_existing_ca,
+        help="Trust this CA (PEM) instead of the system's, for the API.",
     ),
 )
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO
 
 import click
 
+from cmzon_secrets.durations import format_duration
+from cmzon_secrets.records import format_time
 from cmzon_secrets.tokens import MASK, Token
 
 __all__ = [
     "describe_moment",
     "describe_span",
+    "folded",
     "masked",
     "note",
     "oneline",
@@ -57,6 +63,20 @@ def paint_state(state: str) -> str:
     return paint(state, sys.stdout, fg=_STATE_COLOURS.get(state), bold=True)
 
 
+def folded(text: str, *, indent: str = "  ") -> str:
+    """``text`` indented, and on a terminal broken between words where a line is full."""
+    if not sys.stdout.isatty():
+        return f"{indent}{text}"
+    return textwrap.fill(
+        text,
+        shutil.get_terminal_size().columns,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def print_json(members: Mapping[str, Any]) -> None:
     """One JSON document on one line."""
     say(json.dumps({"schema": SCHEMA, **members}, ensure_ascii=False, default=_plain))
@@ -92,7 +112,7 @@ def token_facts(token: Token) -> dict[str, Any]:
 
 
 def describe_moment(moment: datetime, now: datetime) -> str:
-    """``2026-11-24 21:00 UTC (3 days ago)``."""
+    """``2026-11-24 21:00 UTC (3d ago)``."""
     distance = moment - now
     relative = f"in {describe_span(distance)}" if distance > timedelta(0) else "now"
     if distance < -timedelta(seconds=1):
@@ -101,12 +121,14 @@ def describe_moment(moment: datetime, now: datetime) -> str:
 
 
 def describe_span(span: timedelta) -> str:
-    """The largest unit that says enough: ``3 days``, ``24 h``, ``5 min``, ``12 s``."""
-    seconds = round(span.total_seconds())
-    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{round(seconds / size)} {unit}"
-    return f"{round(seconds / 86400)} days"
+    """Roughly, in the largest unit that says enough: ``3d``, ``24h``, ``5m``, ``12s``."""
+    seconds = span.total_seconds()
+    size = next(size for limit, size in _PRECISIONS if seconds < limit)
+    return format_duration(timedelta(seconds=round(seconds / size) * size))
+
+
+_PRECISIONS = ((120, 1), (7200, 60), (172_800, 3600), (math.inf, 86400))
+"""Seconds up to which a span is told to how many seconds."""
 
 
 def oneline(text: str) -> str:
@@ -116,5 +138,5 @@ def oneline(text: str) -> str:
 
 def _plain(value: object) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return format_time(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")

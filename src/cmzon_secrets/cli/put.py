@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
+from cmzon_secrets.cli.asking import read_token
 from cmzon_secrets.cli.options import account_option, json_option, uri_argument
-from cmzon_secrets.cli.output import masked, note, print_items, say, token_facts
-from cmzon_secrets.cli.placing import Placed, place
+from cmzon_secrets.cli.placing import place
+from cmzon_secrets.cli.reports import placement
 from cmzon_secrets.cli.targets import find_target
-from cmzon_secrets.cli.typed_token import read_token
 
-__all__ = ["command", "report"]
+__all__ = ["command"]
 
 
 @click.command()
@@ -44,43 +44,11 @@ def command(
     The token is asked for without echo, or read as one line from standard input. What was CURRENT
     becomes PREVIOUS. Refused, with the remedy, while another token is PENDING or PREVIOUS.
     """
-    from cmzon_secrets.registry import open_store
-
-    with open_store(find_target(uri, account).uri) as store:
+    with find_target(uri, account).open_store() as store:
         store.versions()  # a wrong key or path is told before anybody pastes a token
         token = read_token(from_file=from_file, from_env=from_env)
         make = getattr(store, "create", None) if create else None
         if make is not None:
             make()
         placed = place(store, token, discard=discard_previous)
-        report(placed, store.uri, account=account, as_json=as_json)
-
-
-def report(placed: Placed, uri: str, *, account: str | None, as_json: bool) -> None:
-    """Tell what became of the token, and of those it pushed aside."""
-    if as_json:
-        print_items([_record(placed, uri, account)])
-        return
-    token = placed.token
-    if not placed.changed:
-        say(f"unchanged: {masked(token)} is CURRENT already in {uri}")
-        return
-    say(f"stored {masked(token)} as CURRENT in {uri}")
-    if placed.replaced is not None:
-        note(
-            f"{placed.replaced.id} is PREVIOUS now: it stays valid until it is revoked "
-            "(`cmzon-secrets rotate`, or in the dashboard)"
-        )
-    for forgotten in placed.forgotten:
-        note(f"{forgotten.id} is forgotten but not revoked: revoke it in the dashboard")
-
-
-def _record(placed: Placed, uri: str, account: str | None) -> dict[str, object]:
-    return {
-        "account": account,
-        "uri": uri,
-        "changed": placed.changed,
-        "replaced": placed.replaced.id if placed.replaced is not None else None,
-        "forgotten": [token.id for token in placed.forgotten],
-        **token_facts(placed.token),
-    }
+        placement(placed, store.uri, account=account, as_json=as_json)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cmzon_secrets.cli.failures import FAILED
+from cmzon_secrets.cli.interrupts import interrupt_on
 from cmzon_secrets.cli.output import note, paint, print_items, print_pairs, say
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ def command(folder: Path, as_json: bool) -> int:
     """
     from cmzon_secrets.cli.story import prepare_folder, tell_story
 
+    interrupt_on(signal.SIGTERM, signal.SIGHUP)
     uri = prepare_folder(folder)
     stage = _Stage()
     outcome = tell_story(uri, stage.tell, stage.wait)
@@ -121,12 +126,23 @@ def _unseen(outcome: Outcome) -> str:
 
 
 def _next_steps(uri: str) -> list[tuple[str, str]]:
+    program = _as_started(sys.argv[0])
     return [
-        ("what the sealed file holds", f"cmzon-secrets get {shlex.quote(uri)}"),
-        ("the same API for your own experiments", "cmzon-secrets emulator"),
-        ("a key for a token of your own", "cmzon-secrets keygen token.key"),
+        ("what the sealed file holds", f"{program} get {shlex.quote(uri)}"),
+        ("the same API for your own experiments", f"{program} emulator"),
+        ("a key for a token of your own", f"{program} keygen token.key"),
         (
             "asks for the token, without echo",
-            "cmzon-secrets put 'file:token.sealed?key=keyfile:token.key'",
+            f"{program} put 'file:token.sealed?key=keyfile:token.key'",
         ),
     ]
+
+
+def _as_started(started: str) -> str:
+    """Our name; where that is not on PATH, the path by which we were started."""
+    name = "cmzon-secrets"
+    on_path = os.path.realpath(shutil.which(name) or "")
+    if os.path.basename(started) != name or os.path.realpath(started) == on_path:  # noqa: PTH119
+        return name
+    near = os.path.relpath(started)
+    return shlex.quote(started if near.startswith("..") else near)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from cmzon_secrets.cli.failures import typed_here
 from cmzon_secrets.cli.options import json_option
 from cmzon_secrets.cli.output import note, print_items, say
-from cmzon_secrets.errors import ConfigurationError
+from cmzon_secrets.cli.targets import Target
+from cmzon_secrets.errors import ConfigurationError, InvalidURI
 
 __all__ = ["command"]
 
@@ -24,14 +26,16 @@ def command(uri: str, key: str, as_json: bool) -> None:
     any instant, the file has the old key or the new one. Prints the URI to use from now on.
     """
     from cmzon_secrets.providers.sealed_file import SealedFile
-    from cmzon_secrets.registry import open_key, open_store
+    from cmzon_secrets.registry import open_key
 
-    with open_store(uri) as store:
+    with Target(uri, typed=True).open_store() as store:
         if not isinstance(store, SealedFile):
             raise ConfigurationError(
                 f"{store.uri} — only a sealed file has a key of ours", hint="give a file: URI"
             )
-        store.rekey(open_key(key))
+        with typed_here(InvalidURI):
+            new_key = open_key(key)
+        store.rekey(new_key)
         place = store.uri
     if as_json:
         print_items([{"uri": place}])

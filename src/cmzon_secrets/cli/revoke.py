@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
-from typing import Any, Literal, cast
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,12 +20,16 @@ from cmzon_secrets.cli.options import (
 from cmzon_secrets.cli.output import masked, note, paint
 from cmzon_secrets.cli.reports import finish
 from cmzon_secrets.cli.targets import find_target
-from cmzon_secrets.errors import CMzonSecretsError, TokenNotFound
+from cmzon_secrets.errors import CMzonSecretsError, InvalidToken, TokenNotFound, shielded
 from cmzon_secrets.provider import TokenStore
+from cmzon_secrets.tokens import Token, Versions
+
+if TYPE_CHECKING:
+    from cmzon_secrets.rotation import RotationReport
 
 __all__ = ["command"]
 
-_Stage = Literal["current", "pending", "previous"]
+LONGEST_ID = 64  # characters; what is longer and held by nobody is rather a token
 
 
 @click.command()
@@ -60,31 +64,62 @@ def command(
     else exit code 1 and the words STILL ALIVE. To repeat a run that died, give --id: the new CURRENT
     must not be taken for the leaked one.
     """
-    from cmzon_secrets.registry import open_store
     from cmzon_secrets.rotation import Rotator
 
     if stage is not None and token_id is not None:
         raise UsageFailure("--stage and --id cannot go together")
-    chosen = cast("_Stage", stage or "current")
+    if token_id == "":
+        raise UsageFailure("--id is empty")  # not CURRENT in its stead
     target = find_target(uri, account)
     policy = target.policy(options)
-    with open_store(target.uri) as store, closing(target.open_issuer(options)) as issuer:
-        doomed, shown = (token_id, token_id) if token_id else _held(store, chosen)
+    with target.open_store() as store, closing(target.open_issuer(options)) as issuer:
+        doomed, known_as = _named(store, token_id) if token_id else _held(store, stage or "current")
         if not yes:
-            agreed(f"Revoke {shown} of {store.uri} now, without grace?")
-        note(f"revoking {shown}; to repeat this if it fails: --id {doomed}")
+            agreed(f"Revoke {known_as} of {store.uri} now, without grace?")
+        note(f"revoking {known_as}\nto repeat this if it fails: --id {doomed}")
         # By the id that was confirmed: a rotation may have moved the stages since.
         report = Rotator(store, issuer, policy).revoke(token_id=doomed, replace=not no_replace)
-        if report.state == "failed":
-            _warn(doomed)
+        for alive in _alive(report, doomed):
+            _warn(alive)
         return finish(report, store.uri, account=target.account, as_json=as_json)
 
 
-def _warn(token_id: str) -> None:
-    note(paint(f"STILL ALIVE: {token_id}", sys.stderr, fg="red", bold=True))
+def _alive(report: RotationReport, doomed: str) -> list[str]:
+    """The ids that may live on: the leaked one, and what was to be revoked with it."""
+    revocations = {a.token_id: a.outcome for a in report.actions if a.kind == "revoke"}
+    failed = [token_id for token_id, outcome in revocations.items() if outcome != "ok"]
+    return list(dict.fromkeys([doomed, *failed] if report.state == "failed" else failed))
 
 
-def _held(store: TokenStore, stage: _Stage) -> tuple[str, str]:
+def _warn(what: str) -> None:
+    note(paint(f"STILL ALIVE: {what}", sys.stderr, fg="red", bold=True))
+
+
+def _named(store: TokenStore, token_id: str) -> tuple[str, str]:
+    """The id that was typed, twice. Raises UsageFailure for what is a token's value, or may be."""
+    held = Versions()
+    with suppress(CMzonSecretsError):  # out of reach: the issuer alone may be enough
+        held = store.versions()
+    if _may_be_value(token_id, held):
+        raise UsageFailure(
+            "--id — that is the token, not its id", hint="`cmzon-secrets status` shows the ids"
+        )
+    return token_id, token_id
+
+
+@shielded
+def _may_be_value(typed: str, held: Versions) -> bool:
+    """Whether ``typed`` is, or may be, the value of a token. An id that is held is none."""
+    if held.find(typed) is not None:
+        return False
+    try:
+        is_held = Token(typed) in held
+    except InvalidToken:
+        is_held = False
+    return is_held or len(typed) > LONGEST_ID or typed.lower().startswith("cmz_")
+
+
+def _held(store: TokenStore, stage: str) -> tuple[str, str]:
     """The id in ``stage``, bare and as people see it. Raises TokenNotFound where it is empty."""
     try:
         token = getattr(store.versions(), stage)
@@ -99,4 +134,5 @@ def _held(store: TokenStore, stage: _Stage) -> tuple[str, str]:
             uri=store.uri,
             hint="name the token: --id ID",
         )
-    return token.id, f"{token.id} ({masked(token)})"
+    known_as = f"{token.id} ({masked(token)})" if token.has_issuer_id else masked(token)
+    return token.id, known_as

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from typing import Any
 
@@ -49,15 +50,14 @@ def command(
     when its grace is over: run this on a schedule. Killed or run twice at once, it harms nothing.
     Exit code 0 done or waiting, 1 failed, 3 where a person is needed.
     """
-    from cmzon_secrets.registry import open_store
     from cmzon_secrets.rotation import Rotator
 
     if force and rollback:
         raise UsageFailure("--force and --rollback cannot go together")
     target = find_target(uri, account)
     policy = target.policy(options)
-    with open_store(target.uri) as store, closing(target.open_issuer(options)) as issuer:
-        for warning in policy.warnings:
+    with target.open_store() as store, closing(target.open_issuer(options)) as issuer:
+        for warning in policy.warnings if sys.stderr.isatty() else ():
             note(f"warning: {warning}")
         rotator = Rotator(store, issuer, policy)
         report = (

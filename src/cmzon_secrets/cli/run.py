@@ -7,20 +7,19 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import parse_qs
 
 import click
 
-from cmzon_secrets.cli.failures import UsageFailure
-from cmzon_secrets.cli.targets import find_target
-from cmzon_secrets.errors import shielded
+from cmzon_secrets.cli.failures import NOT_EXECUTABLE, NOT_FOUND, UsageFailure
+from cmzon_secrets.cli.options import account_option
+from cmzon_secrets.cli.targets import Target, find_target
+from cmzon_secrets.errors import InvalidURI, shielded
+from cmzon_secrets.uri import split
 
 __all__ = ["command"]
-
-NOT_EXECUTABLE, NOT_FOUND = 126, 127
-"""As in POSIX shells, for a program that cannot be started."""
 
 _OURS = ("CMZON_SECRETS_PASSPHRASE", "CMZON_SECRETS_KEY")
 _POINTERS = ("CMZON_SECRETS_KEY", "CMZON_TOKEN_URI", "CMZON_ADMIN_URI")
@@ -40,9 +39,7 @@ class _ProgramCommand(click.Command):
 
 @click.command(cls=_ProgramCommand, options_metavar="[OPTIONS]", add_help_option=True)
 @click.argument("uri", metavar="[URI] -- CMD…", required=False)
-@click.option(
-    "--account", metavar="NAME", help="Take the token from this account of cmzon-secrets.toml."
-)
+@account_option
 @click.pass_context
 def command(ctx: click.Context, uri: str | None, account: str | None) -> None:
     """Run a program with CMZON_API_TOKEN in its environment.
@@ -52,9 +49,8 @@ def command(ctx: click.Context, uri: str | None, account: str | None) -> None:
     URIs in use name. A program that is not there is 127, one that cannot be started 126.
     """
     program: list[str] = ctx.meta["program"]
-    place = find_target(uri, account).uri
-    path = _find(program[0])
-    _replace_ourselves(path, program, place)
+    target = find_target(uri, account)
+    _replace_ourselves(_find(program[0]), program, target)
 
 
 def _split(args: list[str]) -> tuple[list[str], list[str]]:
@@ -81,12 +77,10 @@ class _NotFound(click.ClickException):
 
 
 @shielded
-def _replace_ourselves(path: str, program: list[str], place: str) -> NoReturn:
-    from cmzon_secrets.registry import open_provider
-
-    with open_provider(place) as provider:
+def _replace_ourselves(path: str, program: list[str], target: Target) -> NoReturn:
+    with target.open_provider() as provider:
         environment = {
-            **_without_ours(os.environ, place),
+            **_without_ours(os.environ, target),
             "CMZON_API_TOKEN": provider.get().reveal(),
         }
     sys.stdout.flush()
@@ -101,16 +95,17 @@ def _replace_ourselves(path: str, program: list[str], place: str) -> NoReturn:
     raise _CannotStart(f"{program[0]} — {why}")
 
 
-def _without_ours(environment: Mapping[str, str], place: str) -> dict[str, str]:
-    hidden = {*_OURS, *_named_variables([place, *(environment.get(p, "") for p in _POINTERS)])}
+def _without_ours(environment: Mapping[str, str], target: Target) -> dict[str, str]:
+    uris = [target.uri, target.admin or "", *(environment.get(name, "") for name in _POINTERS)]
+    hidden = {*_OURS, *_named_variables(uris)}
     return {name: value for name, value in environment.items() if name not in hidden}
 
 
 def _named_variables(uris: Iterable[str]) -> Iterable[str]:
     """The variables that URIs read secrets from: ``env:NAME``, also nested as ``key=env:NAME``."""
     for uri in uris:
-        scheme, _, rest = uri.partition(":")
-        path, _, query = rest.partition("?")
-        if scheme == "env":
-            yield path
-        yield from _named_variables(u for values in parse_qs(query).values() for u in values)
+        with suppress(InvalidURI):
+            location = split(uri)
+            if location.scheme == "env":
+                yield location.path
+            yield from _named_variables(location.options.values())

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from cmzon_secrets.cli.failures import Mistyped
 from cmzon_secrets.cli.options import account_option, api_options, json_option, uri_argument
 from cmzon_secrets.cli.output import print_items, say
 from cmzon_secrets.cli.targets import find_target
+from cmzon_secrets.errors import RequestRejected, TransportError
+
+if TYPE_CHECKING:
+    from cmzon_secrets.client import Client, SendResult
 
 __all__ = ["command"]
 
@@ -35,8 +42,11 @@ def command(
     from cmzon_secrets.client import Client
 
     target = find_target(uri, account)
-    with Client(target.uri, base_url=base_url or target.base_url, ca=ca) as client:
-        result = client.send_message(to, text)
+    with (
+        target.open_provider() as provider,
+        Client(provider, base_url=base_url or target.base_url, ca=ca) as client,
+    ):
+        result = _sent(client, to, text)
     if as_json:
         print_items(
             [
@@ -52,3 +62,16 @@ def command(
         )
     else:
         say(f"{result.status}  {result.id}  to {result.to}")
+
+
+def _sent(client: Client, to: str, text: str) -> SendResult:
+    try:
+        return client.send_message(to, text)
+    except RequestRejected as error:
+        if error.status is None:  # it never left: the number or the text is at fault
+            raise Mistyped(error) from error
+        raise
+    except TransportError as error:
+        if error.may_have_been_sent:
+            error.hint = "the message may have been sent: check before sending it again"
+        raise

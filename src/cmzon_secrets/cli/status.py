@@ -10,42 +10,38 @@ from typing import Any
 
 import click
 
-from cmzon_secrets.cli.failures import FAILED, error_record
+from cmzon_secrets.cli.failures import error_record, exit_code
 from cmzon_secrets.cli.options import account_option, json_option, policy_options
 from cmzon_secrets.cli.output import (
     describe_moment,
     describe_span,
     masked,
     note,
-    oneline,
     paint,
-    paint_state,
     print_items,
     say,
     token_facts,
 )
+from cmzon_secrets.cli.reports import heading, item, verdict
 from cmzon_secrets.cli.targets import Target, find_targets
 from cmzon_secrets.clock import SYSTEM_CLOCK
-from cmzon_secrets.errors import CMzonSecretsError, InvalidURI
+from cmzon_secrets.errors import CMzonSecretsError
 from cmzon_secrets.provider import TokenProvider, TokenStore
-from cmzon_secrets.rotation import Outlook, outlook
+from cmzon_secrets.rotation import RotationReport, outlook
 from cmzon_secrets.tokens import Token, Versions
+from cmzon_secrets.typed import shown
 
-__all__ = ["ATTENTION", "command"]
-
-ATTENTION = 3
-"""Exit code: a person is needed."""
+__all__ = ["command"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
     """One token's state; ``versions`` is None where it could not be read."""
 
-    target: Target
+    account: str | None
     uri: str
     versions: Versions | None
-    outlook: Outlook
-    error: CMzonSecretsError | None = None
+    report: RotationReport
 
 
 @click.command()
@@ -67,25 +63,23 @@ def command(uris: tuple[str, ...], account: str | None, as_json: bool, **options
     else:
         for standing in standings:
             _show(standing, now)
-    states = {standing.outlook.state for standing in standings}
-    return FAILED if "failed" in states else ATTENTION if "attention" in states else 0
+    return exit_code([standing.report.state for standing in standings])
 
 
 def _look(target: Target, options: Mapping[str, Any], now: datetime) -> _Standing:
-    from cmzon_secrets.registry import open_provider
-
     try:
         policy = target.policy(options)
-        with open_provider(target.uri) as provider:
+        with target.open_provider() as provider:
             versions = _versions(provider)
             view = outlook(versions, policy, now)
+            reason = view.reason
             if not isinstance(provider, TokenStore):
-                view = _read_only(view)
-            return _Standing(target, provider.uri, versions, view)
+                reason = reason or "read-only: whoever fills it rotates it"
+            report = RotationReport(view.state, reason=reason, next_due=view.next_due)
+            return _Standing(target.account, provider.uri, versions, report)
     except CMzonSecretsError as error:
-        if isinstance(error, InvalidURI) and target.account is None:
-            raise  # what was typed is wrong: usage, not the state of a token
-        return _Standing(target, target.uri, None, Outlook("failed", error.message), error)
+        report = RotationReport("failed", reason=str(error), error=error)
+        return _Standing(target.account, shown(target.uri), None, report)
 
 
 def _versions(provider: TokenProvider) -> Versions:
@@ -94,27 +88,13 @@ def _versions(provider: TokenProvider) -> Versions:
     return Versions(current=provider.get())
 
 
-def _read_only(view: Outlook) -> Outlook:
-    return Outlook(view.state, view.reason or "read-only: whoever fills it rotates it")
-
-
 def _record(standing: _Standing) -> dict[str, Any]:
-    versions, view = standing.versions, standing.outlook
-    return {
-        "account": standing.target.account,
-        "uri": standing.uri,
-        "state": view.state,
-        "actions": [],
-        "reason": view.reason,
-        "next_due": view.next_due,
-        "error": error_record(standing.error) if standing.error is not None else None,
-        "stages": _stages(versions) if versions is not None else None,
-    }
-
-
-def _stages(versions: Versions) -> dict[str, Any]:
-    held = {name: token and token_facts(token) for name, token in _named(versions)}
-    return {**held, "promoted_at": versions.promoted_at}
+    versions = standing.versions
+    stages = None
+    if versions is not None:
+        held = {name: token and token_facts(token) for name, token in _named(versions)}
+        stages = {**held, "promoted_at": versions.promoted_at}
+    return {**item(standing.report, standing.uri, account=standing.account), "stages": stages}
 
 
 def _named(versions: Versions) -> tuple[tuple[str, Token | None], ...]:
@@ -126,27 +106,26 @@ def _named(versions: Versions) -> tuple[tuple[str, Token | None], ...]:
 
 
 def _show(standing: _Standing, now: datetime) -> None:
-    view = standing.outlook
-    name = f"{standing.target.account}  " if standing.target.account else ""
-    say(f"{paint(name, sys.stdout, bold=True)}{standing.uri}")
-    for stage, token in _named(standing.versions or Versions()):
+    heading(standing.uri, account=standing.account)
+    versions = standing.versions or Versions()
+    for stage, token in _named(versions):
         if token is not None:
-            say(f"  {stage.upper():<9} {masked(token)}  {_life(token, standing.versions, now)}")
-    reason = f" — {oneline(view.reason)}" if view.reason else ""
-    due = f"; next due {describe_moment(view.next_due, now)}" if view.next_due else ""
-    say(f"  {paint_state(view.state)}{reason}{due}")
-    if standing.error is not None and standing.error.hint:
-        note(f"{paint('hint:', sys.stderr, fg='cyan')} {oneline(standing.error.hint)}")
+            known = f"  {token.id}" if token.has_issuer_id else ""
+            say(f"  {stage.upper():<9} {masked(token)}{known}")
+            say(f"            {_life(token, versions, now)}")
+    verdict(standing.report, now)
+    error = standing.report.error
+    if error is not None and (hint := error_record(error)["hint"]):
+        note(f"{paint('hint:', sys.stderr, fg='cyan')} {hint}")
 
 
-def _life(token: Token, versions: Versions | None, now: datetime) -> str:
-    known = f"  {token.id}" if token.has_issuer_id else ""
+def _life(token: Token, versions: Versions, now: datetime) -> str:
     age = "age unknown"
     if token.issued_at is not None:
         age = f"age {describe_span(now - token.issued_at)}"
-    elif versions is not None and versions.promoted_at and token is versions.current:
+    elif versions.promoted_at is not None and token is versions.current:
         age = f"stored {describe_span(now - versions.promoted_at)} ago"
     expiry = (
         f"expires {describe_moment(token.expires_at, now)}" if token.expires_at else "no expiry"
     )
-    return f"{age}, {expiry}{known}"
+    return f"{age}, {expiry}"

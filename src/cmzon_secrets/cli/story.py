@@ -54,7 +54,7 @@ POLICY = RotationPolicy(
     request_deadline=1.0,
 )
 
-MARKER = "README.txt"
+MARKER = "made-by-quickstart.txt"
 _MARKER_TEXT = """\
 Made by `cmzon-secrets quickstart`; it starts anew here at every run, so keep nothing in this folder.
 
@@ -91,7 +91,7 @@ def prepare_folder(folder: Path) -> str:
     sealed, key = folder / "token.sealed", folder / "token.key"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / MARKER).exists():
+        if not _made_by_us(folder / MARKER):
             _refuse_foreign(sealed, key)
             (folder / MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
         sealed.unlink(missing_ok=True)
@@ -103,6 +103,10 @@ def prepare_folder(folder: Path) -> str:
         ) from error
     generate_key_file(key)
     return str(Location("file", str(sealed), {"key": str(Location("keyfile", str(key), {}))}))
+
+
+def _made_by_us(marker: Path) -> bool:
+    return marker.is_file() and marker.read_bytes() == _MARKER_TEXT.encode()
 
 
 def _refuse_foreign(*paths: Path) -> None:
@@ -185,7 +189,7 @@ class Senders:
             self._counts[what] += 1
             if error is not None:
                 self._counts["unauthorized"] += isinstance(error, AuthenticationError)
-                self.first_failure = self.first_failure or error.message
+                self.first_failure = self.first_failure or str(error)
 
 
 @contextmanager

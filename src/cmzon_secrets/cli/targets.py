@@ -9,56 +9,61 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from cmzon_secrets.cli.failures import UsageFailure
+from cmzon_secrets.cli.failures import UsageFailure, typed_here
 from cmzon_secrets.config import FILE_NAME, Account, Config, find_config, load_config
-from cmzon_secrets.errors import ConfigurationError
+from cmzon_secrets.errors import ConfigurationError, InvalidURI
 
 if TYPE_CHECKING:
     from cmzon_secrets.issuer import TokenIssuer
+    from cmzon_secrets.provider import TokenProvider, TokenStore
     from cmzon_secrets.rotation import RotationPolicy
 
-__all__ = ["Target", "find_target", "find_targets", "required_uri"]
+__all__ = ["Target", "find_target", "find_targets"]
 
 DEFAULT_POLICY_NAME = "cmzon-secrets"
 """The name of tokens issued for a bare URI; what tells two stores apart is added by rotation."""
 
-POLICY_FIELDS = (
-    "name",
-    "scopes",
-    "rotate_every",
-    "expires_in",
-    "grace",
-    "renew_before",
-    "reader_ttl",
-    "request_deadline",
-    "revoke_limit",
-    "orphan_age",
-    "allowed_ips",
-    "allow_gap",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One token and what is known of how it is made. ``account`` is None for a bare URI."""
+    """One token and what is known of how it is made. ``account`` is None for a bare URI.
+
+    ``typed``: the URI stands on this command line, so that a fault in it is a usage error.
+    """
 
     uri: str
+    typed: bool = False
     account: str | None = None
     issuer: str = "cmzon"
     admin: str | None = None
     base_url: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def open_provider(self) -> TokenProvider:
+        """The place, to read from."""
+        from cmzon_secrets.registry import open_provider
+
+        with typed_here(InvalidURI, when=self.typed):
+            return open_provider(self.uri)
+
+    def open_store(self) -> TokenStore:
+        """The place, to write to."""
+        from cmzon_secrets.registry import open_store
+
+        with typed_here(InvalidURI, when=self.typed):
+            return open_store(self.uri)
+
     def policy(self, options: Mapping[str, Any]) -> RotationPolicy:
         """The policy of the account, overridden by the options given."""
         from cmzon_secrets.rotation import RotationPolicy
 
-        given = {name: options.get(name) for name in POLICY_FIELDS}
+        given = {field.name: options.get(field.name) for field in fields(RotationPolicy)}
         chosen = {name: value for name, value in given.items() if value not in (None, (), False)}
-        return RotationPolicy(**{"name": DEFAULT_POLICY_NAME, **self.settings, **chosen})
+        with typed_here(ConfigurationError, when=bool(chosen)):
+            return RotationPolicy(**{"name": DEFAULT_POLICY_NAME, **self.settings, **chosen})
 
     def open_issuer(self, options: Mapping[str, Any]) -> TokenIssuer:
         """The issuer named by option or account. Raises ConfigurationError where it lacks its admin."""
@@ -67,14 +72,18 @@ class Target:
         name = options["issuer"] or self.issuer
         wiring = {"base_url": options["base_url"] or self.base_url, "ca": options["ca"]}
         if name != "manual":
-            wiring["admin"] = self._admin(options)
-        return open_issuer(name, **{k: v for k, v in wiring.items() if v is not None})
+            wiring["admin"] = self._admin(options, required=name == "cmzon")
+        with (
+            typed_here(ConfigurationError, when=options["issuer"] is not None),
+            typed_here(InvalidURI, when=options["admin"] is not None),
+        ):
+            return open_issuer(name, **{k: v for k, v in wiring.items() if v is not None})
 
-    def _admin(self, options: Mapping[str, Any]) -> str:
+    def _admin(self, options: Mapping[str, Any], *, required: bool = True) -> str | None:
         admin: str | None = (
             options["admin"] or self.admin or os.environ.get("CMZON_ADMIN_URI") or None
         )
-        if admin is None:
+        if admin is None and required:
             raise ConfigurationError(
                 "no admin token — issuing and revoking need one with the scope tokens:manage",
                 hint="give --admin URI, set CMZON_ADMIN_URI, or use --issuer manual",
@@ -85,11 +94,13 @@ class Target:
 def find_target(uri: str | None, account: str | None) -> Target:
     """The one token meant. Raises UsageFailure where none is, or two are."""
     if account is not None:
-        target = _of(_config().account(account))
+        config = _config()
+        with typed_here(ConfigurationError):
+            target = _of(config.account(account))
         if uri is not None and uri != target.uri:
             raise UsageFailure(f"URI and --account {account} name two different places")
         return target
-    return Target(required_uri(uri))
+    return Target(_required(uri), typed=bool(uri))
 
 
 def find_targets(uris: tuple[str, ...], account: str | None) -> list[Target]:
@@ -97,15 +108,15 @@ def find_targets(uris: tuple[str, ...], account: str | None) -> list[Target]:
     if len(uris) > 1 and account is not None:
         raise UsageFailure("several URIs and --account cannot go together")
     if len(uris) > 1:
-        return [Target(uri) for uri in uris]
+        return [Target(uri, typed=True) for uri in uris]
     if uris or account is not None or os.environ.get("CMZON_TOKEN_URI"):
         return [find_target(uris[0] if uris else None, account)]
     if find_config() is None:
-        return [Target(required_uri(None))]
+        return [Target(_required(None))]
     return [_of(account) for account in _config().accounts.values()]
 
 
-def required_uri(uri: str | None) -> str:
+def _required(uri: str | None) -> str:
     """``uri``, else ``$CMZON_TOKEN_URI``. Raises UsageFailure where there is neither."""
     found = uri or os.environ.get("CMZON_TOKEN_URI")
     if not found:

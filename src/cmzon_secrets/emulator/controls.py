@@ -142,7 +142,9 @@ def _check_local(request: Request) -> None:
     }
     for name, local in named.items():
         if not local:
-            raise Refusal(403, "Loopback only", f"{name} does not say that it comes from this machine")
+            raise Refusal(
+                403, "Loopback only", f"{name} does not say that it comes from this machine"
+            )
 
 
 def _host_of(url: str) -> str | None:

@@ -35,7 +35,7 @@ class Cloud(MemoryStore):
 @pytest.fixture(autouse=True)
 def cloud(monkeypatch):
     monkeypatch.setattr(Cloud, "there", [])
-    monkeypatch.setitem(registry._PROVIDERS, "cloud", registry._Row("a_cloud:Cloud"))
+    monkeypatch.setitem(registry._PROVIDERS, "cloud", "a_cloud:Cloud")
     monkeypatch.setitem(sys.modules, "a_cloud", SimpleNamespace(Cloud=Cloud))
     monkeypatch.setenv("PASTED", "cmz_pasted")
 

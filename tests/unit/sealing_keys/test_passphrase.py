@@ -155,7 +155,7 @@ def test_the_dearest_header_accepted_needs_one_gibibyte():
     assert ScryptProfile(2**20, 8, 1).acceptable
     assert ScryptProfile(2**18, 8, 4).acceptable
     assert not ScryptProfile(2**20, 8, 2).acceptable
-    assert ScryptProfile(2**19, 16, 4).acceptable
+    assert ScryptProfile(2**19, 16, 1).acceptable
     assert not ScryptProfile(2**20, 9, 1).acceptable
 
 
