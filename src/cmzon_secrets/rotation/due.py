@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from cmzon_secrets.durations import format_duration
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.tokens import Token
 
@@ -13,8 +14,9 @@ __all__ = ["due_reason", "next_rotation"]
 def due_reason(current: Token, born: datetime | None, policy: RotationPolicy, now: datetime) -> str:
     """Why CURRENT is due by its dates; empty where it is not."""
     if born is not None and now - born >= policy.rotate_every:
-        age = timedelta(seconds=int((now - born).total_seconds()))
-        return f"CURRENT is {age} old, rotate_every is {policy.rotate_every}"
+        age = _rounded(now - born)
+        limit = format_duration(policy.rotate_every)
+        return f"CURRENT is {format_duration(age)} old, rotate_every is {limit}"
     if current.expires_at is not None and now >= current.expires_at - policy.renewal_margin(
         current
     ):
@@ -30,3 +32,12 @@ def next_rotation(current: Token, born: datetime | None, policy: RotationPolicy)
     if current.expires_at is not None:
         dates.append(current.expires_at - policy.renewal_margin(current))
     return min(dates, default=None)
+
+
+def _rounded(span: timedelta) -> timedelta:
+    """To what a person wants to read: whole days, hours, minutes or seconds."""
+    unit = next(
+        (u for u in (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)) if span >= 2 * u),
+        timedelta(seconds=1),
+    )
+    return (span // unit) * unit

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cmzon_secrets.durations import format_duration
 from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.tokens import Token
 
@@ -101,42 +102,47 @@ class RotationPolicy:
         """What is legal but probably not meant."""
         if self.grace > READERS_MAX_STALE:
             return ()
+        grace, stale = format_duration(self.grace), format_duration(READERS_MAX_STALE)
         return (
-            f"grace {self.grace} is not longer than the {READERS_MAX_STALE} for which a reader may go on "
+            f"grace {grace} is not longer than the {stale} for which a reader may go on "
             "with its last token through a backend outage: one that does will see a 401",
         )
 
     def _refuse_contradictions(self) -> None:
+        grace, window = format_duration(self.grace), format_duration(self.reader_window)
         if self.grace < self.reader_window:
             raise _refused(
                 self,
-                f"grace {self.grace} < reader_ttl {self.reader_ttl} + request_deadline "
-                f"{self.request_deadline} = {self.reader_window}: a token would be revoked while readers use it",
-                f"set grace to at least {self.reader_window}",
+                f"grace {grace} < reader_ttl {format_duration(self.reader_ttl)} + request_deadline "
+                f"{format_duration(self.request_deadline)} = {window}: a token would be revoked "
+                "while readers use it",
+                f"set grace to at least {window}",
             )
         if self.revoke_limit < self.grace:
             raise _refused(
                 self,
-                f"revoke_limit {self.revoke_limit} < grace {self.grace}: both count from the promotion",
+                f"revoke_limit {format_duration(self.revoke_limit)} < grace {grace}: "
+                "both count from the promotion",
                 "raise revoke_limit",
             )
         if self.expires_in is not None:
-            self._refuse_expiry(self.expires_in)
+            self._refuse_expiry(self.expires_in, grace)
 
-    def _refuse_expiry(self, expires_in: timedelta) -> None:
+    def _refuse_expiry(self, expires_in: timedelta, grace: str) -> None:
         margin = self.renew_before
         if margin is None:
             margin = max(expires_in / 4, self.grace)
+        before = format_duration(margin)
         if margin < self.grace:
             raise _refused(
                 self,
-                f"renew_before {margin} < grace {self.grace}: the old token would expire within its grace",
+                f"renew_before {before} < grace {grace}: the old token would expire within its grace",
                 "raise renew_before",
             )
         if expires_in <= margin + self.grace:
             raise _refused(
                 self,
-                f"expires_in {expires_in} ≤ renew_before {margin} + grace {self.grace}: "
+                f"expires_in {format_duration(expires_in)} ≤ renew_before {before} + grace {grace}: "
                 "a new token would be due before the last one is retired",
                 "raise expires_in, or shorten grace",
             )

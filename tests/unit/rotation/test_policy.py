@@ -27,10 +27,10 @@ def test_durations_are_timedeltas_or_seconds():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"grace": 359}, "grace 0:05:59 < reader_ttl 0:05:00 + request_deadline 0:01:00 = 0:06:00"),
-        ({"revoke_limit": 3600}, "revoke_limit 1:00:00 < grace 1 day"),
-        ({"expires_in": timedelta(days=9), "renew_before": 3600}, "renew_before 1:00:00 < grace"),
-        ({"expires_in": timedelta(days=2)}, "expires_in 2 days, 0:00:00 ≤ renew_before"),
+        ({"grace": 359}, "grace 359s < reader_ttl 5m + request_deadline 1m = 6m"),
+        ({"revoke_limit": 3600}, "revoke_limit 1h < grace 24h"),
+        ({"expires_in": timedelta(days=9), "renew_before": 3600}, "renew_before 1h < grace 24h"),
+        ({"expires_in": timedelta(days=2)}, "expires_in 2d ≤ renew_before 24h + grace 24h"),
         ({"scopes": ()}, "scopes is empty"),
         ({"scopes": ["messages send"]}, "not a scope"),
         ({"allowed_ips": ["192.0.2.999"]}, "192.0.2.999"),

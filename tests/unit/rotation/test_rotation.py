@@ -417,6 +417,17 @@ def test_a_pending_token_left_by_a_crash_is_verified_and_promoted(account):
     assert account.previous.id == "tok_1"
 
 
+def test_a_pending_token_that_is_due_as_soon_as_it_is_promoted_waits_for_the_next_run(account):
+    account.run()
+    token = account.issuer.issue(TokenRequest("acme"), idempotency_key="old")
+    account.hold(current=None, pending=token)
+    account.pass_time(31 * DAY)
+    account.run()
+    assert account.current == token
+    account.run()
+    assert account.current.id == "tok_3"
+
+
 def test_a_pending_token_that_the_api_refuses_is_revoked_and_forgotten(account):
     token = stage_one(account)
     account.issuer.revoke(token)
@@ -624,6 +635,19 @@ def test_tokens_of_other_names_are_never_touched(account):
     account.run()
     foreign = account.issuer.issue(TokenRequest("acme"), idempotency_key="theirs")
     account.pass_time(99 * DAY)
+    account.run()
+    assert foreign.id in account.issuer.live
+
+
+def test_a_list_that_does_not_heed_the_name_endangers_no_foreign_token(account):
+    class ListsAll(MemoryIssuer):
+        def list(self, name):
+            return iter(list(self._infos.values()))
+
+    account.issuer.__class__ = ListsAll
+    account.run()
+    foreign = account.issuer.issue(TokenRequest("theirs"), idempotency_key="theirs")
+    account.pass_time(2 * HOUR)
     account.run()
     assert foreign.id in account.issuer.live
 
@@ -1078,6 +1102,24 @@ def test_an_emergency_whose_issuer_fails_says_still_alive_and_how_to_go_on(accou
     assert report.reason.startswith("STILL ALIVE: tok_1")
     assert "--id tok_1" in report.error.hint
     assert "--no-replace" in report.error.hint
+
+
+def test_an_emergency_does_not_make_current_what_it_could_not_kill(account):
+    """The leftover cannot be revoked, lives, and is what the replacement's key would give again."""
+    account.run()
+    leftover_run_dies_at_promote(account)
+
+    class CannotRevokeTheLeftover(MemoryIssuer):
+        def revoke(self, token):
+            if not isinstance(token, str) and token.id == "tok_2":
+                raise ServerError("issuer — 500", status=500)
+            super().revoke(token)
+
+    account.issuer.__class__ = CannotRevokeTheLeftover
+    report = account.rotator().revoke()
+    assert account.current.id == "tok_3"
+    assert report.state == "attention"
+    assert "tok_2" in report.reason
 
 
 def test_an_emergency_names_every_token_that_it_had_to_give_up(rotated):
