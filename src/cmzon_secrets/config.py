@@ -267,8 +267,8 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 
 
 def _refuse_foreign(path: Path) -> None:
-    status = path.stat()
-    if status.st_uid not in (os.getuid(), 0):
+    status, link = path.stat(), path.lstat()  # a link decides too, and may be another's
+    if not {status.st_uid, link.st_uid} <= {os.getuid(), 0}:
         why, remedy = "another user owns it", f"export CMZON_SECRETS_CONFIG={path} to use it anyway"
     elif status.st_mode & stat.S_IWOTH:
         why, remedy = "anybody may write to it", f"chmod go-w {shlex.quote(str(path))}"

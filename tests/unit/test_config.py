@@ -251,6 +251,16 @@ def test_one_that_another_user_owns_is_refused(write, tmp_path):
         find_config(tmp_path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_one_that_another_users_link_brought_here_is_refused(write, tmp_path):
+    ours = write("").rename(tmp_path / "ours.toml")
+    link = tmp_path / "cmzon-secrets.toml"
+    link.symlink_to(ours)
+    os.lchown(link, 12345, 12345)
+    with pytest.raises(ConfigurationError, match="another user owns it"):
+        find_config(tmp_path)
+
+
 # ── paths in it ─────────────────────────────────────────────────────────────────────────────────
 
 
