@@ -1,8 +1,15 @@
-"""What every run says at its end: which real backends it went without, and why."""
+"""What every run begins with, and what it says at its end: which real backends it went without."""
 
+import signal
 from collections import Counter
 
 PREFIX = "not run:"
+
+
+def pytest_configure():
+    # A shell that starts a run in the background ignores Ctrl-C for it and for all it starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter):
