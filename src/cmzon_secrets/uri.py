@@ -132,6 +132,8 @@ def split(uri: str, *, what: str = "provider", hint: str = "write SCHEME:…") -
         )
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in uri):
         raise InvalidURI(f"{scheme}: URI — it contains a control character")
+    if "#" in uri:
+        raise InvalidURI(f"{scheme}: URI — a fragment has no meaning here", hint="write # as %23")
     path, question, query = rest.partition("?")
     authority = path.startswith("//")
     path = path.removeprefix("//")

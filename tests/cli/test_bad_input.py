@@ -182,3 +182,17 @@ def test_a_clock_ten_minutes_off_neither_revokes_nor_refuses(cli, sealed, api, m
     (item,) = json.loads(done.out)["items"]
     assert (done.code, item["actions"]) == (0, [])
     assert cli("send", sealed, "--to", "+12025550123", "--text", "hi").code == 0
+
+
+def test_a_key_may_be_made_anywhere(cli):
+    folder = cli.folder / "a-folder_x9Qz7Lk2Vb8Nn4Rt1"
+    folder.mkdir()
+    done = cli("keygen", str(folder / "k"))
+    assert done.code == 0, done.err
+    assert (folder / "k").stat().st_mode & 0o777 == 0o600
+
+
+def test_status_of_what_cannot_be_read_says_why_on_one_line(cli):
+    done = cli("status", "env:NOT_SET_HERE")
+    assert done.code == 1
+    assert done.err.startswith("error: env:NOT_SET_HERE — ")

@@ -184,3 +184,10 @@ def test_an_option_with_a_dot_matches_its_prefix():
     location.refuse_unknown_options(["key", "context."])
     with pytest.raises(InvalidURI):
         parse("file:t?contextapp=x", schemes=SCHEMES).refuse_unknown_options(["context."])
+
+
+def test_a_fragment_is_refused_with_the_remedy():
+    with pytest.raises(InvalidURI, match="fragment") as refusal:
+        parse("file:tokens#1", schemes=["file"])
+    assert refusal.value.hint == "write # as %23"
+    assert parse("file:tokens%231", schemes=["file"]).path == "tokens#1"

@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
@@ -89,7 +89,8 @@ def report_failure(error: Exception, argv: list[str]) -> int:
     record, code = _described(error, argv)
     explain(record)
     if "--json" in _own_words(argv):
-        print_json({"error": record})
+        with suppress(OSError):  # the very stream that failed may be this one
+            print_json({"error": record})
     if os.environ.get(DEBUG):
         note("".join(traceback.format_tb(error.__traceback__)).rstrip())
     return code

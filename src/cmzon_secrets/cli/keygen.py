@@ -25,7 +25,7 @@ def command(path: str, as_json: bool) -> None:
     """
     from cmzon_secrets.sealing_keys.key_file import KeyFile, generate_key_file
 
-    if may_be_secret(path):
+    if "/" not in path and may_be_secret(path):
         raise UsageFailure(
             f"PATH {NOT_SHOWN}", hint="if it is the name of a file, write ./ in front of it"
         )

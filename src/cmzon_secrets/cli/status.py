@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,14 +9,12 @@ from typing import Any
 
 import click
 
-from cmzon_secrets.cli.failures import error_record, exit_code
+from cmzon_secrets.cli.failures import error_record, exit_code, explain
 from cmzon_secrets.cli.options import account_option, json_option, policy_options
 from cmzon_secrets.cli.output import (
     describe_moment,
     describe_span,
     masked,
-    note,
-    paint,
     print_items,
     say,
     token_facts,
@@ -113,10 +110,12 @@ def _show(standing: _Standing, now: datetime) -> None:
             known = f"  {token.id}" if token.has_issuer_id else ""
             say(f"  {stage.upper():<9} {masked(token)}{known}")
             say(f"            {_life(token, versions, now)}")
-    verdict(standing.report, now)
     error = standing.report.error
-    if error is not None and (hint := error_record(error)["hint"]):
-        note(f"{paint('hint:', sys.stderr, fg='cyan')} {hint}")
+    if error is None:
+        verdict(standing.report, now)
+    else:
+        say("  failed")
+        explain(error_record(error))
 
 
 def _life(token: Token, versions: Versions, now: datetime) -> str:

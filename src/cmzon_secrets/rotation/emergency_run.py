@@ -15,7 +15,7 @@ from cmzon_secrets.errors import (
 from cmzon_secrets.rotation.model import Emergency, Stop
 from cmzon_secrets.rotation.report import RotationReport
 from cmzon_secrets.rotation.run import Run
-from cmzon_secrets.tokens import Token, Versions
+from cmzon_secrets.tokens import Token
 
 __all__ = ["EmergencyRun"]
 
@@ -38,7 +38,7 @@ class EmergencyRun(Run):
                 raise
             return self._kill_by_id(token_id)  # only the issuer is needed, not the store
         held = self._seen.versions
-        leaked = self._holding(token_id) if token_id is not None else _in_stage(held, stage)
+        leaked = self._holding(token_id) if token_id is not None else getattr(held, stage)
         if leaked is None:
             if token_id is not None:
                 return self._kill_unheld(token_id, replacing)
@@ -133,10 +133,3 @@ class EmergencyRun(Run):
                 if known.info is not None and known.info.id == token_id:
                     return token
         return None
-
-
-def _in_stage(held: Versions, stage: str) -> Token | None:
-    stages = {"current": held.current, "pending": held.pending, "previous": held.previous}
-    if stage not in stages:
-        raise ConfigurationError(f"revoke — there is no such stage; valid: {', '.join(stages)}")
-    return stages[stage]

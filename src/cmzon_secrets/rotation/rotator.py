@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
+from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.events import Subscriber
 from cmzon_secrets.issuer import TokenIssuer
 from cmzon_secrets.provider import TokenStore
@@ -65,8 +66,11 @@ class Rotator:
         CURRENT is replaced first unless ``replace`` is False; what else is in PREVIOUS and PENDING
         is revoked with it. Repeat a run that died by ``token_id``, so that the good new token is
         not taken for the leaked one. ``token_id`` without ``replace`` needs the issuer only, where
-        the store is out of reach. State ``failed`` until the death is proved.
+        the store is out of reach. State ``failed`` until the death is proved. Raises ConfigurationError for an
+        unknown stage.
         """
+        if stage not in ("current", "pending", "previous"):
+            raise ConfigurationError("stage — unknown; valid: current, pending, previous")
         run = EmergencyRun(
             self._store,
             self._issuer,

@@ -143,10 +143,8 @@ class Run:
                 self._store.promote(token_id, replacing=replacing)
                 self._seen = replace(self._seen, promoted=True, issued=None)
                 self._did("promote", "token_promoted", token_id, replacing=replacing)
-            case Revoke(str(token_id)):
-                self._sweep(token_id)
-            case Revoke(token):
-                self._revoke(token, decision.token_id)
+            case Revoke():
+                self._revoke_unless_adopted(decision)
             case Discard():
                 self._discard(decision)
         if isinstance(decision, Stage | Promote | Discard):
@@ -231,12 +229,17 @@ class Run:
         self._seen = replace(self._seen, revoked=self._seen.revoked | {token_id})
         self._did("revoke", "token_revoked", token_id, orphan=isinstance(token, str))
 
-    def _sweep(self, token_id: str) -> None:
-        """An orphan, unless another run made it somebody's since we looked."""
-        looked = self._seen.versions
-        self._look()
-        if self._seen.versions == looked:
-            self._revoke(token_id, token_id)
+    def _revoke_unless_adopted(self, decision: Revoke) -> None:
+        """What the store does not hold is killed only after another look: it may do so by now."""
+        if isinstance(decision.token, str) or decision.token in self._seen.loose:
+            looked = self._seen.versions
+            self._look()
+            held = tuple(self._seen.versions)
+            loose = tuple(token for token in self._seen.loose if token not in held)
+            self._seen = replace(self._seen, loose=loose)
+            if self._seen.versions != looked:
+                return
+        self._revoke(decision.token, decision.token_id)
 
     def _prove_dead(self, token: Token) -> None:
         found = self._try(token)

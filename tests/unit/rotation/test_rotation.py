@@ -10,6 +10,7 @@ import pytest
 
 from cmzon_secrets.errors import (
     AuthenticationError,
+    ConfigurationError,
     ConflictError,
     IssuerError,
     PermissionDenied,
@@ -154,9 +155,30 @@ def test_a_lost_answer_of_an_issuer_that_cannot_list_calls_for_a_person(account)
 
 def test_an_unknown_stage_is_named_with_the_valid_ones(account):
     account.run()
-    report = account.rotator().revoke(stage="next")
-    assert report.state == "failed"
-    assert "current, pending, previous" in report.reason
+    with pytest.raises(ConfigurationError, match="current, pending, previous"):
+        account.rotator().revoke(stage="next")
+
+
+def test_what_an_emergency_took_out_is_not_killed_where_another_run_made_it_current(account):
+    """The other run got it again by its key, between our discard and our revocation."""
+    account.run()
+    leftover_run_dies_at_promote(account)
+
+    class AdoptedMeanwhile(MemoryStore):
+        adopted = False
+
+        def discard(self, token_id):
+            pending = self.versions().pending
+            super().discard(token_id)
+            if token_id == "tok_2" and not AdoptedMeanwhile.adopted:
+                AdoptedMeanwhile.adopted = True
+                self.stage(pending)
+                self.promote("tok_2", replacing="tok_1")
+
+    account.store.__class__ = AdoptedMeanwhile
+    report = account.rotator().revoke()
+    assert report.state == "done"
+    assert account.issuer.live == {account.current.id}
 
 
 def test_an_issuer_that_is_down_fails_the_run_and_leaves_current_alone(account):
