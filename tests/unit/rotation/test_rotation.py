@@ -175,7 +175,13 @@ def test_what_an_emergency_took_out_is_not_killed_where_another_run_made_it_curr
                 self.stage(pending)
                 self.promote("tok_2", replacing="tok_1")
 
+    class KillsNoCurrent(MemoryIssuer):
+        def revoke(self, token):
+            assert token != account.current
+            super().revoke(token)
+
     account.store.__class__ = AdoptedMeanwhile
+    account.issuer.__class__ = KillsNoCurrent
     report = account.rotator().revoke()
     assert report.state == "done"
     assert account.issuer.live == {account.current.id}
