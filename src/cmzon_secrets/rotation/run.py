@@ -237,7 +237,7 @@ class Run:
             held = tuple(self._seen.versions)
             loose = tuple(token for token in self._seen.loose if token not in held)
             self._seen = replace(self._seen, loose=loose)
-            if self._seen.versions != looked:
+            if self._seen.versions != looked or decision.token in held:
                 return
         self._revoke(decision.token, decision.token_id)
 
