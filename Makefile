@@ -39,7 +39,7 @@ clean:  ## remove what was made here
 .venv/usable: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: python — 3.11 or newer is needed and none was found" >&2; exit 1; }
 	rm -rf .venv && $(PYTHON) -m venv .venv
-	$(PIP) --editable '.[all]' && touch $@
+	$(PIP) --editable '.[emulator,keyring]' && touch $@
 
 .venv/complete: .venv/usable
 	$(PIP) --editable '.[dev]' && touch $@

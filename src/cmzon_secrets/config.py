@@ -30,14 +30,19 @@ MAX_CONFIG_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One named token. ``policy`` holds the fields of RotationPolicy that were written down."""
+    """One named token. ``policy`` holds the fields of RotationPolicy that were written down.
+
+    ``token`` is a URI, or several in their order of trust: a chain, which is for reading only.
+    ``on_outage`` is the chain's.
+    """
 
     name: str
-    token: str
+    token: str | tuple[str, ...]
     issuer: str
     admin: str | None
     base_url: str | None
     policy: Mapping[str, Any]
+    on_outage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,13 @@ def _uri(value: object) -> str:
     return text
 
 
+def _place(value: object) -> str | tuple[str, ...]:
+    if not isinstance(value, list):
+        return _uri(value)
+    uris = tuple(map(_uri, _strings(value)))
+    return _as(uris, 0 < len(uris) == len(set(uris)), "a URI, or a list of different URIs")  # type: ignore[no-any-return]  # what it was given
+
+
 def _boolean(value: object) -> bool:
     return bool(_as(value, isinstance(value, bool), "true or false"))
 
@@ -122,7 +134,8 @@ _POLICY: Mapping[str, _Check] = {
     "allow_gap": _boolean,
 }
 _PLACE: Mapping[str, _Check] = {
-    "token": _uri,
+    "token": _place,
+    "on_outage": _boolean,
     "issuer": _string,
     "admin": _uri,
     "base_url": _string,
@@ -160,10 +173,13 @@ class _Reader:
             self._refuse(
                 where, f"account {quoted(name)} has no token", 'add token = "URI of its store"'
             )
+        if given.get("on_outage") and isinstance(given["token"], str):
+            self._refuse((*where, "on_outage"), "on_outage needs a list of URIs as token")
         admin = given.get("admin", top.get("admin"))
         return Account(
             name=name,
-            token=_anchored(given["token"], self._path.absolute().parent),
+            token=_all_anchored(given["token"], self._path.absolute().parent),
+            on_outage=given.get("on_outage", False),
             issuer=given.get("issuer", "cmzon"),
             admin=_anchored(admin, self._path.absolute().parent) if admin else None,
             base_url=given.get("base_url", top.get("base_url")),
@@ -275,6 +291,12 @@ def _refuse_foreign(path: Path) -> None:
     else:
         return
     raise ConfigurationError(f"{path} — {why}, and it decides where tokens are sent", hint=remedy)
+
+
+def _all_anchored(token: str | tuple[str, ...], folder: Path) -> str | tuple[str, ...]:
+    if isinstance(token, str):
+        return _anchored(token, folder)
+    return tuple(_anchored(uri, folder) for uri in token)
 
 
 def _anchored(uri: str, folder: Path) -> str:

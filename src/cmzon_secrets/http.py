@@ -34,7 +34,7 @@ from cmzon_secrets.tokens import Token
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["DEFAULT_BASE_URL", "Session", "checked_base_url"]
+__all__ = ["DEFAULT_BASE_URL", "Session", "checked_base_url", "is_loopback", "tls_context"]
 
 DEFAULT_BASE_URL = "https://api.cmzon.com"
 MAX_ANSWER_BYTES = 1024 * 1024
@@ -146,7 +146,7 @@ class Session:
         from cmzon_secrets import __version__
 
         return httpx2.Client(
-            verify=_tls_context(self._ca),
+            verify=tls_context(self._ca),
             trust_env=False,
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # nothing is remembered
@@ -190,7 +190,7 @@ def checked_base_url(url: str) -> str:
         )
     if "?" in url or "#" in url:
         raise ConfigurationError("base URL — it must not have a query or fragment")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ConfigurationError(
             f"base URL {url!r} — a token is never sent over plain http, except to this machine itself",
             hint=f"use https://{parts.netloc}",
@@ -276,7 +276,11 @@ def _bounded(response: httpx2.Response, base_url: str) -> bytes:
     return bytes(body)
 
 
-def _tls_context(ca: str | None) -> Any:
+def tls_context(ca: str | None = None) -> Any:
+    """An ``ssl.SSLContext`` that trusts the system's store, or one CA (PEM) instead.
+
+    TLS 1.2 at least. Raises ConfigurationError for a CA that cannot be used.
+    """
     import ssl
 
     import httpx2
@@ -293,7 +297,8 @@ def _tls_context(ca: str | None) -> Any:
     return context
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name is this machine itself, without asking any resolver."""
     if host == "localhost":
         return True
     try:

@@ -34,6 +34,7 @@ from cmzon_secrets.errors import (
 
 __all__ = [
     "LOCK_TIMEOUT",
+    "TEMPORARY",
     "create_durably",
     "exclusive_lock",
     "os_errors_as_ours",
@@ -48,7 +49,7 @@ _POLL = (
     0.001,
     0.02,
 )  # seconds between tries, drawn anew each time so that waiters don't march in step
-_TEMPORARY = ".cmzon-tmp"
+TEMPORARY = ".cmzon-tmp"
 
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP})
 _MISPLACED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
@@ -178,12 +179,12 @@ def _read(descriptor: int, limit: int) -> bytes:
 
 
 def _temporary_name(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.urandom(8).hex()}{_TEMPORARY}")
+    return target.with_name(f".{target.name}.{os.urandom(8).hex()}{TEMPORARY}")
 
 
 def _remove_leftovers(target: Path) -> None:
     # All writers hold the lock we hold, so a temporary file found now is a killed one's.
-    ours = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}" + re.escape(_TEMPORARY))
+    ours = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}" + re.escape(TEMPORARY))
     for name in os.listdir(target.parent):  # noqa: PTH208  # a folder of 100,000 needs no Path objects
         if ours.fullmatch(name):
             target.with_name(name).unlink(missing_ok=True)

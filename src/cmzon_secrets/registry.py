@@ -1,8 +1,9 @@
 """Scheme or name → class: where URIs become providers, stores, keys and issuers.
 
 Rows are strings, so nothing is imported until it is opened, and static imports stop at the
-contracts. Third parties add rows with entry points in the groups ``cmzon_secrets.providers``,
-``cmzon_secrets.keys`` and ``cmzon_secrets.issuers``; a name of ours cannot be replaced.
+contracts and the chain. Third parties add rows with entry points in the groups ``cmzon_secrets.providers``,
+``cmzon_secrets.keys`` and ``cmzon_secrets.issuers``, and how `doctor` looks at them in ``cmzon_secrets.examinations``; a
+name of ours cannot be replaced.
 
 Where ``key`` is among a provider's ``OPTIONS``, the key URI given there is opened first and handed
 over as ``from_location(location, key=…)``.
@@ -11,26 +12,51 @@ over as ``from_location(location, key=…)``.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
-from cmzon_secrets.errors import ConfigurationError, InvalidURI, ReadOnlyProvider, retold
+from cmzon_secrets.chain import Chain
+from cmzon_secrets.errors import (
+    CMzonSecretsError,
+    ConfigurationError,
+    InvalidURI,
+    ReadOnlyProvider,
+    retold,
+)
+from cmzon_secrets.events import Subscriber
+from cmzon_secrets.findings import Finding, Role
 from cmzon_secrets.issuer import TokenIssuer
 from cmzon_secrets.provider import TokenProvider, TokenStore
 from cmzon_secrets.sealing import SealingKey
 from cmzon_secrets.uri import Location, parse
 
-__all__ = ["open_issuer", "open_key", "open_provider", "open_store"]
+__all__ = [
+    "Examination",
+    "find_examination",
+    "find_key_examination",
+    "open_issuer",
+    "open_key",
+    "open_provider",
+    "open_store",
+]
 
 
 _PROVIDERS = {
+    "awskms": "cmzon_secrets.providers.aws_kms:AWSKMSCiphertext",
+    "awssecretsmanager": "cmzon_secrets.providers.aws_secrets_manager:AWSSecretsManager",
+    "azurekeyvault": "cmzon_secrets.providers.azure_key_vault:AzureKeyVault",
     "env": "cmzon_secrets.providers.environment:EnvironmentVariable",
     "file": "cmzon_secrets.providers.sealed_file:SealedFile",
+    "hashivault": "cmzon_secrets.providers.vault_kv:VaultKV",
 }
 _KEYS = {
+    "awskms": "cmzon_secrets.sealing_keys.aws_kms:AWSKMSKey",
+    "azurekeyvault": "cmzon_secrets.sealing_keys.azure_key:AzureKey",
     "env": "cmzon_secrets.sealing_keys.environment:EnvironmentKey",
+    "hashivault-transit": "cmzon_secrets.sealing_keys.vault_transit:VaultTransitKey",
     "keyfile": "cmzon_secrets.sealing_keys.key_file:KeyFile",
     "keyring": "cmzon_secrets.sealing_keys.os_keyring:KeyringKey",
     "passphrase": "cmzon_secrets.sealing_keys.passphrase:PassphraseKey",
@@ -39,14 +65,51 @@ _ISSUERS = {
     "cmzon": "cmzon_secrets.issuers.cmzon:CMzonIssuer",
     "manual": "cmzon_secrets.issuers.manual:ManualIssuer",
 }
+_EXAMINATIONS = {
+    "awskms": "cmzon_secrets.examinations.aws_kms",
+    "awssecretsmanager": "cmzon_secrets.examinations.aws_secret",
+    "azurekeyvault": "cmzon_secrets.examinations.azure_secret",
+    "env": "cmzon_secrets.examinations.environment",
+    "file": "cmzon_secrets.examinations.sealed_file",
+    "hashivault": "cmzon_secrets.examinations.vault_kv",
+}
+_KEY_EXAMINATIONS = {
+    "awskms": "cmzon_secrets.examinations.aws_kms",
+    "azurekeyvault": "cmzon_secrets.examinations.azure_key",
+    "hashivault-transit": "cmzon_secrets.examinations.vault_transit",
+}
 
 
-def open_provider(uri: str | None = None, **options: Any) -> TokenProvider:
-    """The provider a URI names; default ``$CMZON_TOKEN_URI``.
+class Examination(Protocol):
+    """What `doctor` asks of a scheme: a module, see ``cmzon_secrets.examinations``."""
 
-    Options may stand in the URI or be given here by name, not both. Nothing is read yet.
-    Raises InvalidURI, or ConfigurationError where an extra is missing.
+    def policy(self, subject: Any, role: Role, /) -> str:
+        """The least permissions for it. Raises ConfigurationError where there are none to grant."""
+
+    def examine(self, subject: Any, role: Role, /) -> Iterator[Finding]:
+        """What there is to say of an opened provider or key; changes nothing."""
+
+
+def open_provider(
+    uri: str | Sequence[str] | None = None,
+    *,
+    on_outage: bool = False,
+    subscriber: Subscriber | None = None,
+    **options: Any,
+) -> TokenProvider:
+    """The provider a URI names; default ``$CMZON_TOKEN_URI``. Several URIs are a ``Chain``.
+
+    Options may stand in the URI or be given here by name, not both; those given here hold for every
+    link of a chain. ``on_outage`` and ``subscriber`` are the chain's. Nothing is read yet, and no
+    SDK loaded. Raises InvalidURI, or ConfigurationError.
     """
+    if isinstance(uri, list | tuple):
+        return _open_chain(uri, on_outage, subscriber, options)
+    if on_outage:
+        raise ConfigurationError(
+            "on_outage — it needs a chain: with one place there is nothing to go on to",
+            hint="give a list of URIs, in their order of trust",
+        )
     if uri is None:
         uri = os.environ.get("CMZON_TOKEN_URI")
         if not uri:
@@ -60,8 +123,35 @@ def open_provider(uri: str | None = None, **options: Any) -> TokenProvider:
     return provider
 
 
+def _open_chain(
+    uris: Sequence[str],
+    on_outage: bool,
+    subscriber: Subscriber | None,
+    options: Mapping[str, Any],
+) -> Chain:
+    if not all(isinstance(uri, str) for uri in uris):
+        raise ConfigurationError("chain — each link must be a URI")
+    if len(set(uris)) < len(uris):
+        raise ConfigurationError("chain — a URI stands in it twice", hint="name each place once")
+    with ExitStack() as opened:
+        links = []
+        for number, uri in enumerate(uris, start=1):
+            try:
+                links.append(opened.enter_context(open_provider(uri, **options)))
+            except CMzonSecretsError as error:
+                raise retold(error, f"link {number} of the chain: {error}") from error
+        chain = Chain(links, on_outage=on_outage, subscriber=subscriber)
+        opened.pop_all()  # closed by the chain from now on
+        return chain
+
+
 def open_store(uri: str | None = None, **options: Any) -> TokenStore:
     """Like ``open_provider``, for a place that holds stages; raises ReadOnlyProvider for others."""
+    if isinstance(uri, list | tuple):
+        raise ReadOnlyProvider(
+            "chain — it is for reading: what is written must have one place",
+            hint="name the one place that is to be written",
+        )
     provider = open_provider(uri, **options)
     if not isinstance(provider, TokenStore):
         provider.close()
@@ -97,6 +187,23 @@ def open_issuer(name: str = "cmzon", **options: Any) -> TokenIssuer:
             )
     issuer: TokenIssuer = cls(**options)
     return issuer
+
+
+def find_examination(scheme: str) -> Examination | None:
+    """How places of this scheme are examined; None where nobody said."""
+    return _examination(_rows(_EXAMINATIONS, "examinations").get(scheme))
+
+
+def find_key_examination(scheme: str) -> Examination | None:
+    """How keys of this scheme are examined; None where there is nothing to ask."""
+    return _examination(_KEY_EXAMINATIONS.get(scheme))
+
+
+def _examination(row: str | None) -> Examination | None:
+    try:
+        return import_module(row) if row is not None else None
+    except ImportError as error:
+        raise _not_loaded(row or "", error) from error
 
 
 def _open(
@@ -143,7 +250,10 @@ def _load(row: str) -> Any:
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(
-            f"{row} — it cannot be loaded: {error}",
-            hint="install the package that offers it anew",
-        ) from error
+        raise _not_loaded(row, error) from error
+
+
+def _not_loaded(row: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"{row} — it cannot be loaded: {error}", hint="install the package that offers it anew"
+    )

@@ -33,6 +33,7 @@ from cmzon_secrets.errors import ConfigurationError, SealBroken, shielded
 from cmzon_secrets.uri import Location
 
 __all__ = [
+    "MAGIC",
     "MAX_ENVELOPE",
     "Header",
     "SealingKey",
@@ -50,7 +51,7 @@ MAX_ENVELOPE = 1024 * 1024
 """Bytes; three tokens with all their metadata take a few thousand."""
 MAX_HEADER = 16 * 1024
 
-_MAGIC = b"cmzon-secrets sealed 1\n"
+MAGIC = b"cmzon-secrets sealed 1\n"
 _ALGORITHM = "AES-256-GCM"
 _DATA_KEY, _NONCE, _TAG = 32, 12, 16
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -122,7 +123,7 @@ def seal(document: bytes, key: SealingKey, *, id: str, binding: bytes, uri: str 
 
     data_key, nonce = os.urandom(_DATA_KEY), os.urandom(_NONCE)
     header = _encode(Header(id, key.uri, key.wrap(data_key)))
-    before = _MAGIC + len(header).to_bytes(4, "big") + header + nonce
+    before = MAGIC + len(header).to_bytes(4, "big") + header + nonce
     if len(header) > MAX_HEADER or len(before) + len(document) + _TAG > MAX_ENVELOPE:
         raise ConfigurationError(
             f"{uri or 'envelope'} — what is to be sealed is larger than {MAX_ENVELOPE} bytes,"
@@ -194,12 +195,12 @@ def _encode(header: Header) -> bytes:
 
 def _split(envelope: bytes, uri: str) -> tuple[Header, int]:
     """The header, and where the ciphertext begins."""
-    fixed = len(_MAGIC) + 4
+    fixed = len(MAGIC) + 4
     if len(envelope) > MAX_ENVELOPE:
         raise _broken(uri, f"it is larger than {MAX_ENVELOPE} bytes")
-    if not envelope.startswith(_MAGIC):
+    if not envelope.startswith(MAGIC):
         raise _broken(uri, "it does not begin like a sealed file of format version 1")
-    length = int.from_bytes(envelope[len(_MAGIC) : fixed], "big")
+    length = int.from_bytes(envelope[len(MAGIC) : fixed], "big")
     start = fixed + length + _NONCE
     if length > MAX_HEADER or len(envelope) < start + _TAG:
         raise _broken(uri, "it is truncated, or the length of its header was altered")

@@ -163,10 +163,13 @@ def test_json_is_one_versioned_document(cli, put):
 
 
 def test_status_as_json_has_the_stages_and_the_fields_of_a_report(cli, put):
-    (item,) = json.loads(cli("status", put(), "--json").out)["items"]
+    uri = put()
+    (item,) = json.loads(cli("status", uri, "--json").out)["items"]
     assert set(item) == {
-        "account", "uri", "state", "actions", "reason", "next_due", "error", "stages",
+        "account", "uri", "state", "actions", "reason", "next_due", "error", "stages", "answered",
+        "links",
     }  # fmt: skip
+    assert (item["answered"], item["links"]) == (uri, [])
     assert set(item["stages"]) == {"current", "pending", "previous", "promoted_at"}
     assert set(item["stages"]["current"]) == {
         "id", "fingerprint", "scopes", "issued_at", "expires_at", "allowed_ips",

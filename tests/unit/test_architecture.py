@@ -25,7 +25,7 @@ CONFORMANCE = ROOT / "tests" / "conformance"
 
 WORDS = "errors clock durations tokens records uri events"
 CONTRACTS = "provider issuer sealing stages answers http"
-LOGIC = "cache client rotation"
+LOGIC = "cache client rotation chain"
 ADAPTERS = "providers sealing_keys issuers"
 ASSEMBLY = "registry config"
 
@@ -41,7 +41,10 @@ ARROWS = {
     "uri": "errors",
     "private_files": "errors",
     "prompts": "errors",
+    "deadline": "clock errors",
     "events": "clock errors",
+    "findings": "",
+    "permissions": "errors",
     "records": "errors tokens",
     # contracts: what a backend, a key and an issuer promise; the rules and the wire they share
     "provider": WORDS,
@@ -56,15 +59,18 @@ ARROWS = {
     "cache": f"{WORDS} {CONTRACTS} forks cache_state",
     "rotation": f"{WORDS} {CONTRACTS}",
     "client": f"{WORDS} {CONTRACTS} forks cache",
+    "chain": f"{WORDS} {CONTRACTS}",
     # adapters: the only home of SDKs; they know neither each other nor the logic
-    "providers": f"{WORDS} {CONTRACTS} private_files",
-    "sealing_keys": f"{WORDS} {CONTRACTS} forks private_files prompts key_wrapping",
+    "clouds": f"{WORDS} {CONTRACTS} deadline forks",
+    "providers": f"{WORDS} {CONTRACTS} clouds deadline private_files",
+    "sealing_keys": f"{WORDS} {CONTRACTS} clouds deadline forks private_files prompts key_wrapping",
     "issuers": f"{WORDS} {CONTRACTS} prompts",
+    "examinations": f"{WORDS} {CONTRACTS} clouds deadline findings permissions private_files providers sealing_keys",
     # assembly: joins them by strings, so its imports stop at the contracts
-    "registry": f"{WORDS} {CONTRACTS}",
+    "registry": f"{WORDS} {CONTRACTS} chain findings",
     "config": f"{WORDS} typed",
     # entry points: may use everything above, never each other
-    "cli": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY} prompts typed __version__",
+    "cli": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY} examinations findings permissions prompts typed __version__",
     "testing": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY}",
     # … and one that imports almost nothing, so that it can disagree with client and issuers
     "emulator": "errors clock",

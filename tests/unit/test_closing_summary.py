@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CONFTEST = Path(__file__).parents[1] / "conftest.py"
+PLUGIN = Path(__file__).parents[1] / "servers" / "closing_summary.py"
 
 TESTS = """
 import pytest
@@ -24,7 +24,7 @@ def test_four(): pass
 
 def closing_lines(folder, tests):
     """The lines of the summary's section, of a run of its own."""
-    shutil.copy(CONFTEST, folder)
+    shutil.copy(PLUGIN, folder / "conftest.py")
     (folder / "test_it.py").write_text(tests)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir=.", "."],

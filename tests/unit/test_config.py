@@ -119,6 +119,13 @@ def test_a_policy_can_be_made_of_what_was_read(write):
         ('[accounts.a]\ntoken = "no uri at all"\n', 2, ["token: it does not begin with a scheme"]),
         ('[accounts.a]\ntoken = "file:t?password=x"\n', 2, ["token: ", "is a credential"]),
         ('\nadmin = "none"\n', 2, ["admin: it does not begin with a scheme"]),
+        ("[accounts.a]\ntoken = []\n", 2, ["token must be a URI, or a list of different URIs"]),
+        ('[accounts.a]\ntoken = ["env:T", "env:T"]\n', 2, ["a list of different URIs"]),
+        ('[accounts.a]\ntoken = ["env:T", 5]\n', 2, ["token must be a list of strings"]),
+        ('[accounts.a]\ntoken = ["env:T", "none"]\n', 2, ["token: it does not begin"]),
+        ('[accounts.a]\ntoken = "env:T"\non_outage = true\n', 3, ["on_outage needs a list"]),
+        ('[accounts.a]\ntoken = ["env:T"]\non_outage = 1\n', 3, ["true or false"]),
+        ('[accounts.a]\nadmin = ["env:T"]\n', 2, ["admin must be a string"]),
         ('[accounts.a]\nissuer = "manual"\n', 1, ["account 'a' has no token"]),
         ("[accounts]\na = 5\n", 2, ["'a' must be a table"]),
         ("defaults = 5\n", 1, ["'defaults' must be a table"]),
@@ -280,6 +287,19 @@ def test_file_paths_are_relative_to_the_file_they_stand_in(write, tmp_path, writ
     loaded = load_config(write(f'[accounts.a]\ntoken = "{written}"\nadmin = "{written}"\n'))
     account = loaded.account("a")
     assert account.token == account.admin == meant.format(here=tmp_path)
+
+
+def test_a_token_may_be_a_chain_whose_links_are_anchored_too(write, tmp_path):
+    text = '[accounts.a]\ntoken = ["env:T", "file:t.sealed"]\non_outage = true\n'
+    account = load_config(write(text)).account("a")
+    assert account.token == ("env:T", f"file:{tmp_path}/t.sealed")
+    assert account.on_outage
+
+
+def test_a_chain_does_not_go_on_through_an_outage_unless_it_says_so(write):
+    account = load_config(write('[accounts.a]\ntoken = ["env:T", "env:U"]\n')).account("a")
+    assert not account.on_outage
+    assert "on_outage" not in account.policy
 
 
 def test_a_folder_with_odd_characters_survives_in_the_uri(tmp_path):

@@ -8,7 +8,12 @@ import pytest
 
 from cmzon_secrets import Token, TokenProvider, TokenStore, open_provider, open_store
 from cmzon_secrets.errors import ConfigurationError, InvalidURI, ReadOnlyProvider
-from cmzon_secrets.registry import open_issuer, open_key
+from cmzon_secrets.registry import (
+    find_examination,
+    find_key_examination,
+    open_issuer,
+    open_key,
+)
 from cmzon_secrets.sealing import SealingKey
 
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -219,6 +224,33 @@ def test_a_broken_entry_point_is_a_clear_error(target, tmp_path, monkeypatch):
     installed(tmp_path, monkeypatch, "providers", "theirs", target)
     with pytest.raises(ConfigurationError, match=f"^{target} — it cannot be loaded"):
         open_store("theirs://a/b")
+
+
+# examinations
+
+
+def test_every_cloud_and_each_of_its_keys_has_an_examination():
+    for scheme in ("awskms", "awssecretsmanager", "azurekeyvault", "env", "file", "hashivault"):
+        assert callable(find_examination(scheme).examine)
+        assert callable(find_examination(scheme).policy)
+    for scheme in ("awskms", "azurekeyvault", "hashivault-transit"):
+        assert callable(find_key_examination(scheme).policy)
+
+
+def test_a_scheme_without_an_examination_is_no_error():
+    assert find_examination("nobodys") is None
+    assert find_key_examination("keyfile") is None
+
+
+def test_an_entry_point_adds_an_examination(tmp_path, monkeypatch):
+    installed(tmp_path, monkeypatch, "examinations", "theirs", "theirs_package")
+    assert find_examination("theirs").__name__ == "theirs_package"
+
+
+def test_an_examination_that_cannot_be_loaded_is_a_clear_error(tmp_path, monkeypatch):
+    installed(tmp_path, monkeypatch, "examinations", "theirs", "not_there")
+    with pytest.raises(ConfigurationError, match=r"^not_there — it cannot be loaded"):
+        find_examination("theirs")
 
 
 # missing packages

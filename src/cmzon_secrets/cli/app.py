@@ -28,6 +28,7 @@ COMMANDS = {
     "revoke": "Emergency: kill a token now, replacing it first.",
     "send": "Send one message.",
     "run": "Run a program with CMZON_API_TOKEN in its environment.",
+    "doctor": "Check all that can be wrong, and say what mends it.",
     "copy": "Copy the current token from one place to another.",
     "rekey": "Seal a file with another key.",
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from cmzon_secrets.cli.asking import agreed
-from cmzon_secrets.cli.options import json_option
+from cmzon_secrets.cli.options import create_option, json_option
 from cmzon_secrets.cli.output import masked, note
-from cmzon_secrets.cli.placing import place
+from cmzon_secrets.cli.placing import make_missing, place
 from cmzon_secrets.cli.reports import placement
 from cmzon_secrets.cli.targets import Target
 from cmzon_secrets.errors import ConflictError
@@ -20,6 +20,7 @@ __all__ = ["command"]
 @click.command()
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
+@create_option
 @click.option(
     "--discard-previous",
     is_flag=True,
@@ -27,7 +28,9 @@ __all__ = ["command"]
 )
 @click.option("--yes", is_flag=True, help="Replace another CURRENT at TO without asking.")
 @json_option
-def command(source: str, target: str, discard_previous: bool, yes: bool, as_json: bool) -> None:
+def command(
+    *, source: str, target: str, create: bool, discard_previous: bool, yes: bool, as_json: bool
+) -> None:
     """Copy the current token from one place to another.
 
     Only CURRENT, with its metadata; the copy is read back and compared. FROM is left as it is, so
@@ -40,6 +43,8 @@ def command(source: str, target: str, discard_previous: bool, yes: bool, as_json
     ):
         token = giver.get()
         _agree_to_replace(store, token, yes=yes)
+        if create:
+            make_missing(store)
         placed = place(store, token, discard=discard_previous)
         if store.get() != token:
             raise ConflictError(

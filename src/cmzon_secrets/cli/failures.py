@@ -20,6 +20,7 @@ from cmzon_secrets.errors import CMzonSecretsError, ProviderError, RateLimited
 from cmzon_secrets.typed import without_secrets
 
 __all__ = [
+    "ATTENTION",
     "FAILED",
     "NOT_EXECUTABLE",
     "NOT_FOUND",

@@ -15,7 +15,7 @@ from cmzon_secrets.cli.output import (
     say,
     token_facts,
 )
-from cmzon_secrets.cli.targets import find_target
+from cmzon_secrets.cli.targets import answering, find_target
 from cmzon_secrets.clock import SYSTEM_CLOCK
 from cmzon_secrets.tokens import Token
 
@@ -35,7 +35,7 @@ def command(uri: str | None, reveal: bool, account: str | None, as_json: bool) -
     """
     with find_target(uri, account).open_provider() as provider:
         token = provider.get()
-        place = provider.uri
+        place = answering(provider).uri
     if as_json:
         value = {"token": token.reveal()} if reveal else {}
         print_items([{"account": account, "uri": place, **token_facts(token), **value}])

@@ -16,6 +16,7 @@ from cmzon_secrets.errors import ConfigurationError
 __all__ = [
     "account_option",
     "api_options",
+    "create_option",
     "issuer_options",
     "json_option",
     "policy_options",
@@ -83,6 +84,12 @@ account_option = click.option(
     multiple=True,
     callback=_given_once,
     help="Take the token from this account of cmzon-secrets.toml.",
+)
+
+create_option = click.option(
+    "--create",
+    is_flag=True,
+    help="Make a secret that is missing in a cloud; a sealed file is made in any case.",
 )
 
 json_option = click.option(

@@ -9,7 +9,7 @@ from cmzon_secrets.errors import CMzonSecretsError, ConflictError
 from cmzon_secrets.provider import TokenStore
 from cmzon_secrets.tokens import Token
 
-__all__ = ["Placed", "place"]
+__all__ = ["Placed", "make_missing", "place"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,13 @@ class Placed:
     changed: bool
     replaced: Token | None = None
     forgotten: tuple[Token, ...] = ()
+
+
+def make_missing(store: TokenStore) -> None:
+    """Make the empty secret where a cloud has none yet; a store that makes itself has no ``create``."""
+    create = getattr(store, "create", None)
+    if create is not None:
+        create()
 
 
 def place(store: TokenStore, token: Token, *, discard: bool) -> Placed:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from cmzon_secrets.cli.asking import read_token
-from cmzon_secrets.cli.options import account_option, json_option, uri_argument
-from cmzon_secrets.cli.placing import place
+from cmzon_secrets.cli.options import account_option, create_option, json_option, uri_argument
+from cmzon_secrets.cli.placing import make_missing, place
 from cmzon_secrets.cli.reports import placement
 from cmzon_secrets.cli.targets import find_target
 
@@ -17,11 +17,7 @@ __all__ = ["command"]
 @uri_argument
 @click.option("--from-file", metavar="FILE", help="Read the token from a file.")
 @click.option("--from-env", metavar="NAME", help="Read the token from an environment variable.")
-@click.option(
-    "--create",
-    is_flag=True,
-    help="Make a secret that is missing in a cloud; a sealed file is made in any case.",
-)
+@create_option
 @click.option(
     "--discard-previous",
     is_flag=True,
@@ -47,8 +43,7 @@ def command(
     with find_target(uri, account).open_store() as store:
         store.versions()  # a wrong key or path is told before anybody pastes a token
         token = read_token(from_file=from_file, from_env=from_env)
-        make = getattr(store, "create", None) if create else None
-        if make is not None:
-            make()
+        if create:
+            make_missing(store)
         placed = place(store, token, discard=discard_previous)
         placement(placed, store.uri, account=account, as_json=as_json)

@@ -96,7 +96,7 @@ def _replace_ourselves(path: str, program: list[str], target: Target) -> NoRetur
 
 
 def _without_ours(environment: Mapping[str, str], target: Target) -> dict[str, str]:
-    uris = [target.uri, target.admin or "", *(environment.get(name, "") for name in _POINTERS)]
+    uris = [*target.uris, target.admin or "", *(environment.get(name, "") for name in _POINTERS)]
     hidden = {*_OURS, *_named_variables(uris)}
     return {name: value for name, value in environment.items() if name not in hidden}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from cmzon_secrets.chain import Chain
 from cmzon_secrets.cli.failures import error_record, exit_code, explain
 from cmzon_secrets.cli.options import account_option, json_option, policy_options
 from cmzon_secrets.cli.output import (
@@ -20,9 +21,10 @@ from cmzon_secrets.cli.output import (
     token_facts,
 )
 from cmzon_secrets.cli.reports import heading, item, verdict
-from cmzon_secrets.cli.targets import Target, find_targets
+from cmzon_secrets.cli.targets import Target, answering, find_targets
 from cmzon_secrets.clock import SYSTEM_CLOCK
 from cmzon_secrets.errors import CMzonSecretsError
+from cmzon_secrets.events import Event, Fact
 from cmzon_secrets.provider import TokenProvider, TokenStore
 from cmzon_secrets.rotation import RotationReport, outlook
 from cmzon_secrets.tokens import Token, Versions
@@ -32,13 +34,26 @@ __all__ = ["command"]
 
 
 @dataclass(frozen=True, slots=True)
+class _Link:
+    """What a place of a chain had to say."""
+
+    uri: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Standing:
-    """One token's state; ``versions`` is None where it could not be read."""
+    """One token's state; ``versions`` is None where it could not be read.
+
+    ``answered``: the place that the token shown comes from. ``links``: all places of a chain.
+    """
 
     account: str | None
     uri: str
     versions: Versions | None
     report: RotationReport
+    answered: str | None = None
+    links: tuple[_Link, ...] = ()
 
 
 @click.command()
@@ -64,19 +79,48 @@ def command(uris: tuple[str, ...], account: str | None, as_json: bool, **options
 
 
 def _look(target: Target, options: Mapping[str, Any], now: datetime) -> _Standing:
+    links: tuple[_Link, ...] = ()
     try:
         policy = target.policy(options)
-        with target.open_provider() as provider:
-            versions = _versions(provider)
+        falls = _Falls()
+        with target.open_provider(subscriber=falls) as provider:
+            try:
+                versions = _versions(provider)
+            finally:
+                links = _links(provider, falls)
+            place = answering(provider)
             view = outlook(versions, policy, now)
             reason = view.reason
-            if not isinstance(provider, TokenStore):
+            if not isinstance(place, TokenStore) or links:
                 reason = reason or "read-only: whoever fills it rotates it"
             report = RotationReport(view.state, reason=reason, next_due=view.next_due)
-            return _Standing(target.account, provider.uri, versions, report)
+            answered = place.uri if versions.current is not None else None
+            return _Standing(target.account, provider.uri, versions, report, answered, links)
     except CMzonSecretsError as error:
         report = RotationReport("failed", reason=str(error), error=error)
-        return _Standing(target.account, shown(target.uri), None, report)
+        return _Standing(target.account, shown(target.place), None, report, links=links)
+
+
+class _Falls:
+    """Remembers which places a chain passed over, and why."""
+
+    def __init__(self) -> None:
+        self.seen: dict[Fact, str] = {}
+
+    def __call__(self, event: Event) -> None:
+        down = event.facts["error"] == "ProviderUnavailable"
+        self.seen[event.facts["place"]] = "down" if down else "no token"
+
+
+def _links(provider: TokenProvider, falls: _Falls) -> tuple[_Link, ...]:
+    """Each place of a chain and what became of asking it; the one after the last fall decided."""
+    if not isinstance(provider, Chain):
+        return ()
+    decided = "answered" if provider.answered is not None else "failed"
+    states = [*falls.seen.values(), decided, *["not asked"] * len(provider.links)]
+    return tuple(
+        _Link(link.uri, state) for link, state in zip(provider.links, states, strict=False)
+    )
 
 
 def _versions(provider: TokenProvider) -> Versions:
@@ -91,7 +135,12 @@ def _record(standing: _Standing) -> dict[str, Any]:
     if versions is not None:
         held = {name: token and token_facts(token) for name, token in _named(versions)}
         stages = {**held, "promoted_at": versions.promoted_at}
-    return {**item(standing.report, standing.uri, account=standing.account), "stages": stages}
+    return {
+        **item(standing.report, standing.uri, account=standing.account),
+        "stages": stages,
+        "answered": standing.answered,
+        "links": [{"uri": link.uri, "state": link.state} for link in standing.links],
+    }
 
 
 def _named(versions: Versions) -> tuple[tuple[str, Token | None], ...]:
@@ -104,6 +153,8 @@ def _named(versions: Versions) -> tuple[tuple[str, Token | None], ...]:
 
 def _show(standing: _Standing, now: datetime) -> None:
     heading(standing.uri, account=standing.account)
+    for link in standing.links:
+        say(f"  {link.state:<9} {link.uri}")
     versions = standing.versions or Versions()
     for stage, token in _named(versions):
         if token is not None:

@@ -9,50 +9,80 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from cmzon_secrets.cli.failures import UsageFailure, typed_here
+from cmzon_secrets.cli.failures import UsageFailure, repeatable, typed_here
+from cmzon_secrets.cli.output import note
 from cmzon_secrets.config import FILE_NAME, Account, Config, find_config, load_config
-from cmzon_secrets.errors import ConfigurationError, InvalidURI
+from cmzon_secrets.errors import ConfigurationError, InvalidURI, ReadOnlyProvider
 
 if TYPE_CHECKING:
+    from cmzon_secrets.events import Event, Subscriber
     from cmzon_secrets.issuer import TokenIssuer
     from cmzon_secrets.provider import TokenProvider, TokenStore
     from cmzon_secrets.rotation import RotationPolicy
 
-__all__ = ["Target", "find_target", "find_targets"]
+__all__ = ["Target", "answering", "find_target", "find_targets"]
 
 DEFAULT_POLICY_NAME = "cmzon-secrets"
 """The name of tokens issued for a bare URI; what tells two stores apart is added by rotation."""
+
+
+def tell_of_falls(event: Event) -> None:
+    """A chain never goes on in silence: a line on standard error for each place passed over."""
+    if event.name == "chain_fell_through":
+        why = "is down" if event.facts["error"] == "ProviderUnavailable" else "has no token"
+        note(repeatable(f"passed over: {event.facts['place']} {why}"))
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """One token and what is known of how it is made. ``account`` is None for a bare URI.
 
-    ``typed``: the URI stands on this command line, so that a fault in it is a usage error.
+    ``uri`` is several where an account has a chain, which can only be read. ``typed``: the URI
+    stands on this command line, so that a fault in it is a usage error.
     """
 
-    uri: str
+    uri: str | tuple[str, ...]
     typed: bool = False
     account: str | None = None
     issuer: str = "cmzon"
     admin: str | None = None
     base_url: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    on_outage: bool = False
 
-    def open_provider(self) -> TokenProvider:
-        """The place, to read from."""
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """The place, or the links of the chain in their order."""
+        return (self.uri,) if isinstance(self.uri, str) else self.uri
+
+    @property
+    def place(self) -> str:
+        """What was written down of where the token is, for people."""
+        return ", then ".join(self.uris)
+
+    def open_provider(self, subscriber: Subscriber | None = tell_of_falls) -> TokenProvider:
+        """The place, to read from. Where it is a chain, ``subscriber`` is told what it passes over."""
         from cmzon_secrets.registry import open_provider
 
+        _quiet_libraries()
         with typed_here(InvalidURI, when=self.typed):
-            return open_provider(self.uri)
+            return open_provider(self.uri, on_outage=self.on_outage, subscriber=subscriber)
 
     def open_store(self) -> TokenStore:
-        """The place, to write to."""
+        """The place, to write to. Raises ReadOnlyProvider for a chain."""
         from cmzon_secrets.registry import open_store
 
+        if not isinstance(self.uri, str):
+            raise ReadOnlyProvider(
+                f"account {self.account} — its token is a chain of {len(self.uri)} places,"
+                " which is for reading: what is written must have one place",
+                uri=self.place,
+                hint=f"give the one place to write as well: URI --account {self.account}",
+            )
+        _quiet_libraries()
         with typed_here(InvalidURI, when=self.typed):
             return open_store(self.uri)
 
@@ -70,25 +100,47 @@ class Target:
         from cmzon_secrets.registry import open_issuer
 
         name = options["issuer"] or self.issuer
-        wiring = {"base_url": options["base_url"] or self.base_url, "ca": options["ca"]}
+        wiring = self._wiring(options)
         if name != "manual":
-            wiring["admin"] = self._admin(options, required=name == "cmzon")
+            wiring["admin"] = self.admin_uri(options)
+            if wiring["admin"] is None and name == "cmzon":
+                raise ConfigurationError(
+                    "no admin token — issuing and revoking need one with the scope tokens:manage",
+                    hint="give --admin URI, set CMZON_ADMIN_URI, or use --issuer manual",
+                )
         with (
             typed_here(ConfigurationError, when=options["issuer"] is not None),
             typed_here(InvalidURI, when=options["admin"] is not None),
         ):
             return open_issuer(name, **{k: v for k, v in wiring.items() if v is not None})
 
-    def _admin(self, options: Mapping[str, Any], *, required: bool = True) -> str | None:
-        admin: str | None = (
-            options["admin"] or self.admin or os.environ.get("CMZON_ADMIN_URI") or None
-        )
-        if admin is None and required:
-            raise ConfigurationError(
-                "no admin token — issuing and revoking need one with the scope tokens:manage",
-                hint="give --admin URI, set CMZON_ADMIN_URI, or use --issuer manual",
-            )
-        return admin
+    def open_verifier(self, options: Mapping[str, Any], provider: TokenProvider) -> TokenIssuer:
+        """The same issuer, only to verify tokens: it needs no admin token for that."""
+        from cmzon_secrets.registry import open_issuer
+
+        if (options["issuer"] or self.issuer) != "cmzon":
+            return self.open_issuer(options)
+        wiring = {name: value for name, value in self._wiring(options).items() if value is not None}
+        return open_issuer("cmzon", admin=provider, **wiring)
+
+    def admin_uri(self, options: Mapping[str, Any]) -> str | None:
+        """Where the admin token is, by option, account or environment."""
+        return options["admin"] or self.admin or os.environ.get("CMZON_ADMIN_URI") or None
+
+    def _wiring(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {"base_url": options["base_url"] or self.base_url, "ca": options["ca"]}
+
+
+def answering(provider: TokenProvider) -> TokenProvider:
+    """The place that gave the last token: the provider itself, or a link of the chain that it is."""
+    return getattr(provider, "answered", None) or provider
+
+
+def _quiet_libraries() -> None:
+    """What an SDK logs as a warning is told by our one error line; Python prints it where nobody listens."""
+    import logging
+
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 def find_target(uri: str | None, account: str | None) -> Target:
@@ -97,9 +149,11 @@ def find_target(uri: str | None, account: str | None) -> Target:
         config = _config()
         with typed_here(ConfigurationError):
             target = _of(config.account(account))
-        if uri is not None and uri != target.uri:
+        if uri is None:
+            return target
+        if uri not in target.uris:
             raise UsageFailure(f"URI and --account {account} name two different places")
-        return target
+        return replace(target, uri=uri, on_outage=False)  # of a chain, this link
     return Target(_required(uri), typed=bool(uri))
 
 
@@ -145,4 +199,5 @@ def _of(account: Account) -> Target:
         admin=account.admin,
         base_url=account.base_url,
         settings=account.policy,
+        on_outage=account.on_outage,
     )

@@ -84,6 +84,21 @@ class SealedFile(TokenStore):
         return str(Location("file", self._given, {"key": self._key.uri}))
 
     @property
+    def address(self) -> Path:
+        """Where it was said to be, from the root; it may be a symbolic link."""
+        return Path(self._path)
+
+    @property
+    def path(self) -> Path:
+        """Where it is now, symbolic links resolved."""
+        return Path(self._place())
+
+    @property
+    def key(self) -> SealingKey:
+        """What seals it."""
+        return self._key
+
+    @property
     @shielded
     def identity(self) -> str:
         """``file:`` and the id in the header. Makes an empty sealed file where there is none."""

@@ -38,6 +38,11 @@ class KeyFile(LocalKey):
         """``keyfile:PATH``, as it was given."""
         return str(Location("keyfile", self._given, {}))
 
+    @property
+    def path(self) -> str:
+        """Where it is, from the root."""
+        return self._path
+
     @shielded
     def read_key(self) -> bytes:
         """The 32 bytes. Raises ConfigurationError, AccessDenied or ProviderUnavailable."""

@@ -7,8 +7,8 @@ from datetime import timedelta
 import click
 import pytest
 
-from cmzon_secrets.cli.targets import Target, find_target, find_targets
-from cmzon_secrets.errors import ConfigurationError
+from cmzon_secrets.cli.targets import Target, answering, find_target, find_targets
+from cmzon_secrets.errors import ConfigurationError, ReadOnlyProvider
 
 OPTIONS = {"issuer": None, "admin": None, "base_url": None, "ca": None}
 
@@ -52,6 +52,41 @@ def test_an_account_and_another_uri_are_refused(accounts):
         find_target("env:OTHER", "acme")
 
 
+@pytest.fixture
+def chain(folder):
+    (folder / "cmzon-secrets.toml").write_text(
+        '[accounts.acme]\ntoken = ["env:FIRST", "env:SECOND"]\non_outage = true\ngrace = "48h"\n'
+    )
+
+
+def test_an_account_may_have_a_chain_to_read_from(chain, monkeypatch, capsys):
+    monkeypatch.setenv("SECOND", "cmz_second")
+    monkeypatch.delenv("FIRST", raising=False)
+    target = find_target(None, "acme")
+    assert (target.uris, target.on_outage) == (("env:FIRST", "env:SECOND"), True)
+    with target.open_provider() as provider:
+        assert provider.get().reveal() == "cmz_second"
+        assert answering(provider).uri == "env:SECOND"
+    assert capsys.readouterr().err == "passed over: env:FIRST has no token\n"
+
+
+def test_a_chain_is_not_written(chain):
+    with pytest.raises(ReadOnlyProvider, match="chain of 2 places") as caught:
+        find_target(None, "acme").open_store()
+    assert "--account acme" in caught.value.hint
+
+
+def test_a_link_named_with_its_account_is_that_one_place(chain):
+    target = find_target("env:SECOND", "acme")
+    assert (target.uri, target.uris, target.on_outage) == ("env:SECOND", ("env:SECOND",), False)
+    assert target.policy({}).grace == timedelta(hours=48)
+
+
+def test_a_uri_that_is_no_link_is_refused(chain):
+    with pytest.raises(click.UsageError, match="two different places"):
+        find_target("env:THIRD", "acme")
+
+
 def test_nothing_named_is_refused_even_where_one_account_is_known(folder):
     (folder / "cmzon-secrets.toml").write_text('[accounts.a]\ntoken = "env:A"\n')
     with pytest.raises(click.UsageError, match="no URI is given"):
@@ -93,9 +128,9 @@ def test_a_bare_uri_has_the_policy_of_the_options_only():
 def test_the_admin_of_the_account_wins_over_the_environment(accounts, monkeypatch):
     monkeypatch.setenv("CMZON_ADMIN_URI", "env:ELSEWHERE")
     target = find_target(None, "acme")
-    assert target._admin(OPTIONS) == "env:ACME_ADMIN"
-    assert target._admin({**OPTIONS, "admin": "env:GIVEN"}) == "env:GIVEN"
-    assert Target("env:T")._admin(OPTIONS) == "env:ELSEWHERE"
+    assert target.admin_uri(OPTIONS) == "env:ACME_ADMIN"
+    assert target.admin_uri({**OPTIONS, "admin": "env:GIVEN"}) == "env:GIVEN"
+    assert Target("env:T").admin_uri(OPTIONS) == "env:ELSEWHERE"
 
 
 def test_an_account_that_is_rotated_by_hand_needs_no_admin(accounts):

@@ -1,0 +1,314 @@
+"""What each answer of a Vault or OpenBao server and each broken connection means: the one table.
+
+* *not served* (refused, DNS, sealed, standby, throttled): the server did nothing, so reads and writes
+  alike are tried again while there is time;
+* *unknown* (reset, read timeout, 500): whoever may repeat it does, for any other it is
+  ``OutcomeUnknown``;
+* *final*: an error of ours, or ``Refused`` where only the caller knows what it means.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from cmzon_secrets.answers import printable
+from cmzon_secrets.errors import (
+    CMzonSecretsError,
+    ConfigurationError,
+    ProviderError,
+    ProviderUnavailable,
+    TokenNotFound,
+    without_frames,
+)
+
+__all__ = ["Answer", "Outcome", "OutcomeUnknown", "Refused", "broken", "judged"]
+
+Fate = Literal["not served", "unknown", "final"]
+
+
+class Refused(Exception):
+    """The server understood and said no: a 4xx that only the caller can put into words.
+
+    ``errors`` are the server's sentences; ``body`` is the decoded answer, {} where it is not JSON.
+    """
+
+    def __init__(self, status: int, errors: tuple[str, ...], body: Mapping[str, Any]) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+        self.errors = errors
+        self.body = body
+
+    def without(self, secrets: Iterable[str]) -> Refused:
+        """Itself, with what was sent masked: the sentences end up in messages."""
+        errors = self.errors
+        for secret in secrets:
+            errors = tuple(e.replace(secret, "…") for e in errors)
+        return Refused(self.status, errors, {**self.body, "errors": list(errors)})
+
+    @property
+    def said(self) -> str:
+        """The server's sentences in one printable line."""
+        return printable("; ".join(self.errors)) or "without an explanation"
+
+
+class OutcomeUnknown(ProviderUnavailable):
+    """The answer to a write was lost: it may have taken effect. Look before sending it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A success. ``date``: the server's clock, None where it does not say."""
+
+    status: int
+    body: dict[str, Any] = field(repr=False)
+    date: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one attempt: an answer, or why there is none and whether to try again."""
+
+    fate: Fate
+    error: Exception
+    cause: BaseException | None = None
+    retry_after: float = 0.0
+
+
+# answers
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An answer with one of ``statuses`` and ``words`` in one of its sentences (in small letters)."""
+
+    statuses: tuple[int, ...]
+    words: str
+    fate: Fate
+    error: type[CMzonSecretsError]
+    said: str
+    hint: str | None = None
+
+    def told(self, where: str, uri: str) -> CMzonSecretsError:
+        """The error, about ``where``."""
+        error = self.error(f"{where} {self.said}", hint=self.hint)
+        if isinstance(error, ProviderError):
+            error.uri = uri
+        return error
+
+
+_ROWS = (
+    _Row(
+        (503,),
+        "sealed",
+        "not served",
+        ProviderUnavailable,
+        "is sealed",
+        "an operator has to unseal it: bao operator unseal",
+    ),
+    _Row((503, 472, 473), "", "not served", ProviderUnavailable, "serves no requests at present"),
+    _Row(
+        (429,),
+        "",
+        "not served",
+        ProviderUnavailable,
+        "throttles requests (429)",
+        "a rate limit quota is used up: read less often, or raise it",
+    ),
+    _Row((400, 500), "readonly storage", "not served", ProviderUnavailable, "is a standby"),
+    _Row((400,), "upgrading from non-versioned", "not served", ProviderUnavailable, "is upgrading"),
+    _Row((412,), "", "not served", ProviderUnavailable, "has not caught up with its leader"),
+    _Row((500,), "not active", "not served", ProviderUnavailable, "has no active leader"),
+    _Row(
+        (500,),
+        "value being too large",
+        "final",
+        ConfigurationError,
+        "takes no value of this size",
+        "its storage holds 1 MiB in one secret",
+    ),
+    _Row(
+        (400,),
+        "http request to an https server",
+        "final",
+        ConfigurationError,
+        "speaks https",
+        "write https:// in the address",
+    ),
+    _Row(
+        (404,),
+        "no handler for route",
+        "final",
+        TokenNotFound,
+        "has nothing mounted there",
+        "check the mount, the first part of the path: bao secrets list",
+    ),
+    _Row(
+        (404,),
+        "namespace not found",
+        "final",
+        ConfigurationError,
+        "has no such namespace",
+        "check namespace= and VAULT_NAMESPACE: bao namespace list",
+    ),
+)
+
+
+def judged(
+    status: int, headers: Mapping[str, str], body: bytes, *, address: str, uri: str
+) -> Answer | Outcome:
+    """What the server said. ``uri`` begins the error, ``address`` is whom it is about."""
+    where, document = f"{uri} — {address}", _decoded(body)
+    if status >= 400:
+        sentences = _sentences(document) if document else (body[:200].decode("ascii", "replace"),)
+        return _failed(status, headers, Refused(status, sentences, document or {}), where, uri)
+    if status >= 300:
+        return Outcome("final", _redirected(headers.get("Location", ""), where, uri))
+    if document is None:
+        problem = f"{where} — its answer is not a JSON object: is it a Vault server?"
+        return Outcome("final", ConfigurationError(problem, hint="check the address"))
+    return Answer(status, document, _date(headers))
+
+
+def _failed(
+    status: int, headers: Mapping[str, str], refusal: Refused, where: str, uri: str
+) -> Outcome:
+    said = " ".join(refusal.errors).lower()
+    for row in _ROWS:
+        if status in row.statuses and row.words in said:
+            return Outcome(row.fate, row.told(where, uri), retry_after=_retry_after(headers))
+    if status >= 500:
+        return Outcome("unknown", ProviderUnavailable(f"{where} answers {status}", uri=uri))
+    return Outcome("final", refusal)
+
+
+def _redirected(target: str, where: str, uri: str) -> ProviderUnavailable:
+    origin = "somewhere"
+    with suppress(ValueError):
+        parts = urlsplit(target)
+        origin = printable(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}") or origin
+    return ProviderUnavailable(
+        f"{where} redirects to {origin} — it is not followed: the token would go there",
+        uri=uri,
+        hint="this server is a standby: use the leader's address, or a load balancer that finds it",
+    )
+
+
+def _sentences(body: Mapping[str, Any]) -> tuple[str, ...]:
+    errors = body.get("errors")
+    return tuple(e for e in errors if isinstance(e, str)) if isinstance(errors, list) else ()
+
+
+def _decoded(body: bytes) -> dict[str, Any] | None:
+    """The JSON object; {} for an empty body (204), None for anything else."""
+    if not body:
+        return {}
+    with suppress(ValueError, RecursionError):
+        document = json.loads(body)
+        return document if isinstance(document, dict) else None
+    return None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    with suppress(ValueError):
+        return max(0.0, float(int(headers.get("Retry-After", "0"))))
+    return 0.0
+
+
+def _date(headers: Mapping[str, str]) -> datetime | None:
+    with suppress(ValueError, TypeError):
+        return parsedate_to_datetime(headers["Date"]) if "Date" in headers else None
+    return None
+
+
+# broken connections
+
+
+def broken(error: Exception, *, address: str, uri: str) -> Outcome:
+    """Why no answer came. ``error`` is what ``requests`` raised."""
+    import requests
+
+    where, reason = f"{uri} — {address}", _root(error)
+    why = printable(reason.strerror) if isinstance(reason, OSError) else None
+    silent = ProviderUnavailable(
+        f"{where} gives no answer: {(why or type(reason).__name__).lower()}",
+        uri=uri,
+        hint="check the address and the network",
+    )
+    cause = _harmless(error)
+    if isinstance(error, ValueError):  # InvalidURL, InvalidHeader and their like
+        said = f"{where} — the address, or where it redirects to, is malformed"
+        return Outcome("final", ConfigurationError(said), cause)
+    if isinstance(error, requests.exceptions.SSLError):
+        problem = _tls_problem(str(error), where)
+        return Outcome("final" if problem else "unknown", problem or silent, cause)
+    return Outcome("not served" if _never_left(error) else "unknown", silent, cause)
+
+
+def _tls_problem(text: str, where: str) -> ConfigurationError | None:
+    """What OpenSSL's words mean where trying again is no use."""
+    for words, said, hint in _TLS_ROWS:
+        if any(word in text for word in words):
+            return ConfigurationError(f"{where} {said}", hint=hint)
+    return None
+
+
+_TLS_ROWS = (
+    (
+        ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"),
+        "does not speak TLS",
+        "check scheme and port of the address",
+    ),
+    (
+        ("CERTIFICATE_VERIFY_FAILED", "doesn't match"),
+        "— its certificate is not trusted, or is another server's",
+        "name the CA that signed it: ca=PATH or VAULT_CACERT; the certificate must be for the host in the address",
+    ),
+    (
+        ("CERTIFICATE_REQUIRED", "ALERT_BAD_CERTIFICATE", "HANDSHAKE_FAILURE"),
+        "wants a client certificate",
+        "export VAULT_CLIENT_CERT and VAULT_CLIENT_KEY",
+    ),
+)
+
+
+def _never_left(error: Exception) -> bool:
+    """No connection was made, so the server cannot have acted on the request."""
+    import requests
+    import urllib3
+
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return True
+    inner = error.args[0] if error.args else None
+    reason = getattr(inner, "reason", None)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+def _harmless(error: Exception) -> BaseException | None:
+    """The native error as a cause, without the request that it carries: its headers hold the token.
+
+    One about the protocol is dropped, for it quotes what the server sent.
+    """
+    import requests
+    import urllib3
+
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, urllib3.exceptions.ProtocolError | requests.exceptions.InvalidHeader):
+            return None
+        if isinstance(link, requests.RequestException):
+            link.request = link.response = None
+        link = link.__cause__ or link.__context__
+    return without_frames(error)
+
+
+def _root(error: BaseException) -> BaseException:
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error
