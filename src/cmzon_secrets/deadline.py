@@ -2,8 +2,8 @@
 
 SDKs bound each socket read, not the whole call: a server that sends one byte a second keeps a
 caller for ever. So each SDK call runs in another thread that is no longer waited for when the time is
-up. The call ends by its socket timeout there; it may still be carried out, like any
-request whose answer was lost, and nothing follows it.
+up. What was sent by then may still be carried out, like any request whose answer was lost. What was not
+is stopped: whoever sends calls ``stop_if_given_up`` last, after logins, name lookups and retries.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextvars
 import math
 import os
+import random
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +21,7 @@ from typing import Any, TypeVar
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.errors import ProviderUnavailable
 
-__all__ = ["DEFAULT_DEADLINE", "Deadline"]
+__all__ = ["DEFAULT_DEADLINE", "Deadline", "GivenUp", "backoff", "stop_if_given_up"]
 
 _T = TypeVar("_T")
 
@@ -51,6 +52,7 @@ class Deadline:
         call = _Call(function, args, kwargs)
         call.done.wait(self.remaining)
         if not call.done.is_set():
+            call.given_up = True
             raise self.passed()
         return call.outcome()  # type: ignore[no-any-return]  # as typed as the function
 
@@ -69,14 +71,34 @@ class Deadline:
         )
 
 
+def backoff(tries: int, first: float, longest: float, *, least: float = 0.0) -> float:
+    """Seconds to wait after ``tries`` tries, for ``Deadline.pause``: ``first``, doubled each time, at most
+    ``longest``; of that a random part, no smaller than ``least`` (0 is "full jitter")."""
+    whole = min(longest, first * 2.0 ** min(tries - 1, 64))
+    return whole * random.uniform(least, 1.0)  # noqa: S311  # it spreads load and guards nothing
+
+
+class GivenUp(Exception):
+    """Nobody waits for this call any more. It ends in the thread of that call and is never seen."""
+
+
+def stop_if_given_up() -> None:
+    """Raise GivenUp in a call whose caller was told that the time is up: it may do something else now."""
+    call = _AT_WORK.get()
+    if call is not None and call.given_up:
+        raise GivenUp
+
+
 class _Call:
     """A function at work in another thread, in the caller's context."""
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
         self.done = threading.Event()
+        self.given_up = False
         self._error: BaseException | None = None
         self._answer: Any = None
         run = contextvars.copy_context().run
+        run(_AT_WORK.set, self)
         _worker().work(partial(run, self._run, function, args, kwargs), self.done)
 
     def outcome(self) -> Any:
@@ -90,6 +112,9 @@ class _Call:
             self._answer = function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001  # it is raised again where it is waited for
             self._error = error
+
+
+_AT_WORK: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("at work", default=None)
 
 
 class _Worker:

@@ -11,7 +11,8 @@ from cmzon_secrets.deadline import DEFAULT_DEADLINE
 from cmzon_secrets.providers.vault_kv import VaultKV
 from cmzon_secrets.testing import StoreSuite, interposed
 from cmzon_secrets.uri import parse
-from servers.openbao import free_port, unused
+from servers.child_process import free_port
+from servers.openbao import unused
 
 pytestmark = pytest.mark.slow
 

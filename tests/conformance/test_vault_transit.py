@@ -8,7 +8,8 @@ from cmzon_secrets import permissions
 from cmzon_secrets.sealing_keys.vault_transit import VaultTransitKey
 from cmzon_secrets.testing import KeySuite
 from cmzon_secrets.uri import parse
-from servers.openbao import free_port, unused
+from servers.child_process import free_port
+from servers.openbao import unused
 
 
 class TestVaultTransitKey(KeySuite):

@@ -48,6 +48,7 @@ class TestAWSKMSFaults(BackendFaults):
 
     @pytest.fixture
     def throttled(self, arn):
+        self.open(arn).get()  # to open a session takes longer than the deadline below
         self.kms.fail("ThrottlingException", "You have exceeded the rate")
         return self.open(arn, timeout=0.5), "throttles"
 

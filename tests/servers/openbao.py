@@ -8,7 +8,6 @@ each test makes its own paths, policies and roles.
 import itertools
 import json
 import os
-import socket
 import subprocess
 import threading
 import time
@@ -18,18 +17,14 @@ from pathlib import Path
 
 import pytest
 
+from servers.child_process import free_port
+
 NAMES = itertools.count()
 
 
 def unused(prefix):
     """A name that no other test of this run uses."""
     return f"{prefix}-{next(NAMES)}"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def binary():

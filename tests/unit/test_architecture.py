@@ -61,11 +61,11 @@ ARROWS = {
     "client": f"{WORDS} {CONTRACTS} forks cache",
     "chain": f"{WORDS} {CONTRACTS}",
     # adapters: the only home of SDKs; they know neither each other nor the logic
-    "clouds": f"{WORDS} {CONTRACTS} deadline forks",
+    "clouds": f"{WORDS} {CONTRACTS} deadline forks headers",
     "providers": f"{WORDS} {CONTRACTS} clouds deadline private_files",
     "sealing_keys": f"{WORDS} {CONTRACTS} clouds deadline forks private_files prompts key_wrapping",
     "issuers": f"{WORDS} {CONTRACTS} prompts",
-    "examinations": f"{WORDS} {CONTRACTS} clouds deadline findings permissions private_files providers sealing_keys",
+    "examinations": f"{WORDS} {CONTRACTS} clouds deadline findings headers permissions private_files providers sealing_keys",
     # assembly: joins them by strings, so its imports stop at the contracts
     "registry": f"{WORDS} {CONTRACTS} chain findings",
     "config": f"{WORDS} typed",

@@ -1,12 +1,13 @@
 """A verb ends when its time is up, whatever the service does."""
 
 import contextvars
+import os
 import threading
 import time
 
 import pytest
 
-from cmzon_secrets.deadline import Deadline
+from cmzon_secrets.deadline import Deadline, GivenUp, stop_if_given_up
 from cmzon_secrets.errors import ProviderUnavailable
 from cmzon_secrets.testing import ManualClock
 
@@ -72,3 +73,36 @@ def test_the_thread_of_a_call_does_not_keep_the_process_alive():
     inside = Deadline(5, uri=URI).call(threading.current_thread)
     assert inside.daemon
     assert inside is not threading.current_thread()
+
+
+def test_what_nobody_waits_for_is_stopped_before_it_is_sent():
+    late, sent, stopped = threading.Event(), [], threading.Event()
+
+    def log_in_and_send():
+        late.wait()
+        try:
+            stop_if_given_up()
+        except GivenUp:
+            stopped.set()
+            raise
+        sent.append(1)
+
+    with pytest.raises(ProviderUnavailable):
+        Deadline(0.1, uri=URI).call(log_in_and_send)
+    late.set()
+    assert stopped.wait(10)
+    assert sent == []
+
+
+def test_what_is_waited_for_is_sent():
+    Deadline(5, uri=URI).call(stop_if_given_up)
+    stop_if_given_up()
+
+
+def test_a_child_process_makes_threads_of_its_own():
+    deadline = Deadline(30, uri=URI)
+    deadline.call(str)
+    child = os.fork()
+    if child == 0:
+        os._exit(deadline.call(lambda: 7))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

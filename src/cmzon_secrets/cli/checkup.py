@@ -221,7 +221,9 @@ def _read(provider: TokenProvider, role: Role) -> tuple[Token | None, Finding]:
     except CMzonSecretsError as error:
         check = _UNREADABLE.get(type(error), "configuration.place")
         # An empty store is where every rotation begins.
-        severity: Severity = "warning" if _empty(error) and role == "rotator" else "problem"
+        severity: Severity = (
+            "warning" if isinstance(error, TokenNotFound) and role == "rotator" else "problem"
+        )
         return None, Finding(check, severity, str(error), type(error).__name__, error.hint)
     span = (SYSTEM_CLOCK.monotonic() - started) * 1000
     evidence = f"{provider.uri}: {token.id} in {span:.0f} ms"
@@ -231,10 +233,6 @@ def _read(provider: TokenProvider, role: Role) -> tuple[Token | None, Finding]:
 def _unusable(error: CMzonSecretsError) -> Finding:
     """Address, CA or issuer of the API are no good; found by whoever comes first."""
     return Finding("configuration.api", "problem", str(error), type(error).__name__, error.hint)
-
-
-def _empty(error: CMzonSecretsError) -> bool:
-    return isinstance(error, TokenNotFound)
 
 
 def _by_scheme(

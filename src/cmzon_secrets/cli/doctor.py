@@ -54,8 +54,8 @@ def command(
     """Check all that can be wrong, and say what mends it.
 
     Looks at configuration, reachability, credentials, permissions (missing ones and too many), key,
-    TLS, clocks, token and API. Changes nothing, and shows no value. Each finding has its evidence and, where something is to be
-    mended, the remedy. Exit code 0 where all is well, 3 where there is a warning or a problem.
+    TLS, clocks, token and API. Changes nothing, and shows no value. Each finding has its evidence
+    and, where something is to be mended, the remedy. Exit code 0 where all is well, 3 where there is a warning or a problem.
     """
     target = find_target(uri, account)
     if policy_role is not None:

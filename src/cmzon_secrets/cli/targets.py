@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cmzon_secrets.cli.failures import UsageFailure, repeatable, typed_here
@@ -136,6 +137,7 @@ def answering(provider: TokenProvider) -> TokenProvider:
     return getattr(provider, "answered", None) or provider
 
 
+@cache
 def _quiet_libraries() -> None:
     """What an SDK logs as a warning is told by our one error line; Python prints it where nobody listens."""
     import logging

@@ -12,17 +12,14 @@ have renewed them since.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.clouds.aws_errors import CLOCK, SOURCES, Failure
 from cmzon_secrets.clouds.aws_sessions import OPTIONS, SESSIONS, Place, Session, quietly
-from cmzon_secrets.deadline import DEFAULT_DEADLINE, Deadline
+from cmzon_secrets.deadline import DEFAULT_DEADLINE, Deadline, backoff
 from cmzon_secrets.errors import (
     CMzonSecretsError,
     ConfigurationError,
@@ -30,9 +27,12 @@ from cmzon_secrets.errors import (
     retold,
     shielded,
 )
+from cmzon_secrets.headers import date_in
 
 __all__ = ["OPTIONS", "Caller", "Calls", "Place", "Refused", "Service"]
 
+_BACKOFF = (0.1, 2.0)
+"""Seconds of the first and of the longest wait before another try."""
 _BAD_CLOCK = 240.0
 """Seconds; AWS refuses signatures that are 5 minutes off."""
 
@@ -93,11 +93,8 @@ class Service:
 
     def note_date(self, metadata: dict[str, Any]) -> None:
         """Compare the ``Date`` of an answer with our clock."""
-        try:
-            theirs = parsedate_to_datetime(metadata["HTTPHeaders"]["date"])
-            self.clock_skew = (theirs.astimezone(UTC) - self.clock.now()).total_seconds()
-        except (LookupError, TypeError, ValueError, OverflowError):
-            self.clock_skew = None
+        theirs = date_in(metadata.get("HTTPHeaders", {}).get("date"))
+        self.clock_skew = (theirs - self.clock.now()).total_seconds() if theirs else None
 
     def _calls(self, name: str) -> Calls:
         try:
@@ -169,7 +166,7 @@ class Calls:
             raise Refused(failure.code, failure.said) from failure.cause
         if failure.meaning.forget and self._session is not None:
             SESSIONS.forget(self._session)
-        pause = 0.0 if failure.meaning.forget else _backoff(attempt)
+        pause = 0.0 if failure.meaning.forget else backoff(attempt, *_BACKOFF, least=0.5)
         if attempt >= failure.meaning.attempts or pause >= self._deadline.remaining:
             raise self._ours(failure) from failure.cause
         self._deadline.pause(pause)
@@ -195,8 +192,3 @@ class Calls:
         named = f" --profile {profile}" if profile else ""
         where, renewal = SOURCES.get(source or "", (f"the source {source}", "renew them there"))
         return where + (f" (profile {profile})" if profile else ""), renewal.format(profile=named)
-
-
-def _backoff(attempt: int) -> float:
-    """Seconds before another try: 0.1 doubled each time, at most 2, less a random half."""
-    return min(2.0, 0.1 * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret

@@ -19,7 +19,7 @@ from cmzon_secrets.errors import (
     without_frames,
 )
 
-__all__ = ["CLOCK", "SOURCES", "Failure", "Meaning"]
+__all__ = ["CLOCK", "SOURCES", "Failure"]
 
 SOURCES = {
     "env": (

@@ -12,8 +12,7 @@ import re
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +34,7 @@ from cmzon_secrets.errors import (
     without_frames,
 )
 from cmzon_secrets.forks import renew_in_child
+from cmzon_secrets.headers import date_in
 from cmzon_secrets.uri import Location
 
 if TYPE_CHECKING:
@@ -212,11 +212,8 @@ class Calls:
         return retold(error, f"{self._uri} — {error}", uri=self._uri)
 
     def _note_date(self, response: Any) -> None:
-        try:
-            date = parsedate_to_datetime(response.http_response.headers.get("Date", ""))
-        except ValueError:
-            return
-        self.server_time = date.astimezone(UTC)
+        date = date_in(response.http_response.headers.get("Date"))
+        self.server_time = date or self.server_time
 
 
 class _Session:

@@ -35,6 +35,7 @@ from cmzon_secrets.errors import (
     ProviderUnavailable,
     without_frames,
 )
+from cmzon_secrets.http import is_loopback
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
@@ -375,5 +376,5 @@ def _local(host: str) -> bool:
     try:
         address = ip_address(host)
     except ValueError:
-        return host.lower() == "localhost"
-    return address.is_loopback or address.is_link_local
+        return is_loopback(host)
+    return is_loopback(host) or address.is_link_local

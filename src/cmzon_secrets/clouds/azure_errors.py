@@ -6,11 +6,11 @@ for Entra ID. Source: https://learn.microsoft.com/azure/key-vault/general/rest-e
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
+from cmzon_secrets.deadline import backoff
 from cmzon_secrets.errors import (
     AccessDenied,
     CMzonSecretsError,
@@ -19,6 +19,7 @@ from cmzon_secrets.errors import (
     ProviderUnavailable,
     TokenNotFound,
 )
+from cmzon_secrets.headers import retry_after
 
 __all__ = ["Answer", "Fault", "fault_of", "outage_of", "refusal_of"]
 
@@ -39,8 +40,7 @@ class Answer(NamedTuple):
         inner = getattr(body, "innererror", None)
         code = _innermost_code(inner) or str(getattr(body, "code", None) or "")
         headers = getattr(response, "headers", None) or {}
-        after = str(headers.get("Retry-After", ""))
-        seconds = float(after) if after.isascii() and after.isdigit() else 0.0
+        seconds = retry_after(headers.get("Retry-After"))
         return cls(status, code, str(getattr(body, "message", "")), seconds)
 
 
@@ -93,7 +93,8 @@ def _carried(error: BaseException) -> tuple[object, ...]:
 
 
 _ATTEMPTS = 3
-_FIRST_WAIT, _LONGEST_WAIT = 0.25, 4.0  # seconds
+_BACKOFF = (0.25, 4.0)
+"""Seconds of the first and of the longest wait before another try."""
 
 _Again = Literal["always", "unsent", "read", "never"]
 """When to ask once more. ``always``: until the time is up, for nothing was done. ``unsent``: a few
@@ -124,9 +125,7 @@ class Fault(NamedTuple):
         }
         if not allowed[self.again]:
             return None
-        longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(attempt, 8))
-        jittered = longest * random.uniform(0.5, 1.0)  # noqa: S311  # it spreads load and guards nothing
-        return max(answer.retry_after, jittered)
+        return max(answer.retry_after, backoff(attempt + 1, *_BACKOFF, least=0.5))
 
     def error(self, uri: str, answer: Answer, host: str) -> CMzonSecretsError:
         """The error to raise. Of the service's own text it shows the missing action only."""

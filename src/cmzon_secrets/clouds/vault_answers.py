@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -27,6 +26,7 @@ from cmzon_secrets.errors import (
     TokenNotFound,
     without_frames,
 )
+from cmzon_secrets.headers import date_in, retry_after
 
 __all__ = ["Answer", "Outcome", "OutcomeUnknown", "Refused", "broken", "judged"]
 
@@ -173,7 +173,7 @@ def judged(
     if document is None:
         problem = f"{where} — its answer is not a JSON object: is it a Vault server?"
         return Outcome("final", ConfigurationError(problem, hint="check the address"))
-    return Answer(status, document, _date(headers))
+    return Answer(status, document, date_in(headers.get("Date")))
 
 
 def _failed(
@@ -182,7 +182,8 @@ def _failed(
     said = " ".join(refusal.errors).lower()
     for row in _ROWS:
         if status in row.statuses and row.words in said:
-            return Outcome(row.fate, row.told(where, uri), retry_after=_retry_after(headers))
+            wait = retry_after(headers.get("Retry-After"))
+            return Outcome(row.fate, row.told(where, uri), retry_after=wait)
     if status >= 500:
         return Outcome("unknown", ProviderUnavailable(f"{where} answers {status}", uri=uri))
     return Outcome("final", refusal)
@@ -212,18 +213,6 @@ def _decoded(body: bytes) -> dict[str, Any] | None:
     with suppress(ValueError, RecursionError):
         document = json.loads(body)
         return document if isinstance(document, dict) else None
-    return None
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    with suppress(ValueError):
-        return max(0.0, float(int(headers.get("Retry-After", "0"))))
-    return 0.0
-
-
-def _date(headers: Mapping[str, str]) -> datetime | None:
-    with suppress(ValueError, TypeError):
-        return parsedate_to_datetime(headers["Date"]) if "Date" in headers else None
     return None
 
 

@@ -64,16 +64,6 @@ class Place:
         credentials = _credentials(location)
         return cls(address, _namespace(namespace), tls, credentials, tuple(found.origins.items()))
 
-    def describe(self) -> dict[str, str]:
-        """What is used and where it came from; nothing in it is a secret."""
-        return {
-            "address": self.address,
-            "namespace": self.namespace or "none",
-            "ca": self.tls.ca or "the system's",
-            "credentials": str(self.credentials),
-            **{f"{name} from": origin for name, origin in self.origins},
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Source:

@@ -9,7 +9,6 @@ token would go along.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from cmzon_secrets.clouds.vault_answers import (
     broken,
     judged,
 )
-from cmzon_secrets.deadline import Deadline
+from cmzon_secrets.deadline import Deadline, backoff
 from cmzon_secrets.errors import ConfigurationError, ProviderUnavailable, missing_extra
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ MAX_ANSWER = 8 * 1024 * 1024
 """Bytes: a stored value is at most 1 MiB, and JSON may need six for one of them."""
 POOL = 64
 """Connections kept; more threads than this are served too, with connections of their own."""
-BACKOFF, MAX_BACKOFF = 0.05, 2.0
+BACKOFF, MAX_BACKOFF = 0.1, 2.0
 """Seconds of the first and of the longest wait before another try; drawn between 0 and that."""
 
 
@@ -91,7 +90,7 @@ class Wire:
             if again and before is not None and not deadline.remaining:
                 outcome = before  # "sealed" says more than that the time was up then
             tries += 1
-            wait = max(outcome.retry_after, _backoff(tries))
+            wait = max(outcome.retry_after, backoff(tries, BACKOFF, MAX_BACKOFF))
             if not again or wait >= deadline.remaining:
                 raise _as_told(outcome, request, uri) from outcome.cause
             before = outcome
@@ -138,10 +137,6 @@ class Wire:
 
 def _again(outcome: Outcome, request: Request) -> bool:
     return outcome.fate == "not served" or (outcome.fate == "unknown" and request.repeatable)
-
-
-def _backoff(tries: int) -> float:
-    return random.uniform(0, min(MAX_BACKOFF, BACKOFF * 2**tries))  # noqa: S311  # waits are no secret
 
 
 def _as_told(outcome: Outcome, request: Request, uri: str) -> Exception:

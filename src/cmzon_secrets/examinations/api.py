@@ -15,8 +15,9 @@ from cmzon_secrets.errors import (
     CMzonSecretsError,
     PermissionDenied,
 )
-from cmzon_secrets.examinations.endpoints import clock_finding, server_time, tls_finding
+from cmzon_secrets.examinations.endpoints import clock_finding, tls_finding
 from cmzon_secrets.findings import Finding
+from cmzon_secrets.headers import date_in
 from cmzon_secrets.http import Session
 from cmzon_secrets.issuer import TokenInfo, TokenIssuer
 from cmzon_secrets.tokens import Token
@@ -40,7 +41,7 @@ def examine_endpoint(base_url: str | None, *, ca: str | None, now: datetime) -> 
     evidence = f"{session.base_url}: {answer.status} to a request without a token"
     yield Finding("reachability.api", "ok", "the API answers", evidence)
     yield tls_finding("tls.api", session.base_url, ca=ca, now=now)
-    date = server_time(answer.headers.get("date"))
+    date = date_in(answer.headers.get("date"))
     if date is None:
         yield Finding("clock.api", "note", "not checked: the API sends no Date", evidence)
     else:

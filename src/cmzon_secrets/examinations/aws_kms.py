@@ -14,7 +14,7 @@ from cmzon_secrets.findings import Finding, Role
 from cmzon_secrets.providers.aws_kms import AWSKMSCiphertext
 from cmzon_secrets.sealing_keys.aws_kms import AWSKMSKey
 
-__all__ = ["examine", "key_arn", "policy"]
+__all__ = ["examine", "policy"]
 
 _ID = re.compile(r"(key/)?(?P<id>[0-9a-f-]{36}|mrk-[0-9a-f]{32})", re.ASCII)
 
@@ -22,7 +22,7 @@ _ID = re.compile(r"(key/)?(?P<id>[0-9a-f-]{36}|mrk-[0-9a-f]{32})", re.ASCII)
 def policy(subject: AWSKMSKey | AWSKMSCiphertext, role: Role) -> str:
     """The policy for this key; of its ARN, what the URI does not say is to be filled in."""
     scheme = "awskms-key" if isinstance(subject, AWSKMSKey) else "awskms"
-    return permissions.policy(scheme, role, {"kms_key_arn": key_arn(subject.kms)})
+    return permissions.policy(scheme, role, {"kms_key_arn": _key_arn(subject.kms)})
 
 
 def examine(subject: AWSKMSKey | AWSKMSCiphertext, role: Role) -> Iterator[Finding]:
@@ -35,7 +35,7 @@ def examine(subject: AWSKMSKey | AWSKMSCiphertext, role: Role) -> Iterator[Findi
     yield from examine_service(subject.kms.service)
 
 
-def key_arn(key: KMSKey) -> str:
+def _key_arn(key: KMSKey) -> str:
     """The key's ARN: policies name keys by it, never by an alias."""
     name, region = key.name.key, region_of(key.name.place)
     if name.startswith("arn:") and ":key/" in name:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from datetime import UTC
 from typing import Any
 
 from cmzon_secrets.clock import SYSTEM_CLOCK
@@ -61,4 +60,4 @@ def examine_vault(vault: Vault, calls: Calls) -> Iterator[Finding]:
     evidence = f"{vault.host}; client id {vault.login.client or 'not given'}"
     yield Finding("credentials.source", "ok", f"a token was given to {calls.credential}", evidence)
     if calls.server_time is not None:
-        yield clock_finding("clock.vault", "Key Vault", now - calls.server_time.astimezone(UTC))
+        yield clock_finding("clock.vault", "Key Vault", now - calls.server_time)

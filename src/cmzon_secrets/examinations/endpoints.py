@@ -5,13 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from cmzon_secrets.findings import Finding, Severity
 from cmzon_secrets.http import tls_context
 
-__all__ = ["clock_finding", "server_time", "tls_finding"]
+__all__ = ["clock_finding", "tls_finding"]
 
 RENEW = timedelta(days=7)
 """A certificate that lives shorter than this, and than a quarter of its life, should be renewed."""
@@ -31,7 +30,8 @@ def tls_finding(
 ) -> Finding:
     """The handshake with ``url``: verified, by which protocol, for how long.
 
-    ``ca``: a PEM file to trust instead of the system's store. An endpoint that cannot be reached directly is a note: there may be a proxy on the way, which is its own matter.
+    ``ca``: a PEM file to trust instead of the system's store. An endpoint that cannot be reached
+    directly is a note: there may be a proxy on the way, which is its own matter.
     """
     parts = urlsplit(url)
     if parts.scheme != "https":
@@ -64,15 +64,6 @@ def clock_finding(check: str, who: str, skew: timedelta) -> Finding:
     severity: Severity = "problem" if abs(skew) >= WRONG else "warning"
     remedy = "set the clock: timedatectl set-ntp true"
     return Finding(check, severity, message, evidence, remedy)
-
-
-def server_time(date: str | None) -> datetime | None:
-    """The moment in a Date header (RFC 9110 §6.6.1); None where there is none."""
-    try:
-        moment = parsedate_to_datetime(date or "")
-    except ValueError:
-        return None
-    return moment.astimezone(UTC)
 
 
 def _verified(check: str, host: str, secure: ssl.SSLSocket, now: datetime) -> Finding:

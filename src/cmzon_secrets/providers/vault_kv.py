@@ -23,7 +23,7 @@ from typing import Self
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.clouds import vault
 from cmzon_secrets.clouds.vault_paths import checked_segments
-from cmzon_secrets.deadline import DEFAULT_DEADLINE
+from cmzon_secrets.deadline import DEFAULT_DEADLINE, backoff
 from cmzon_secrets.errors import (
     ConflictError,
     InvalidURI,
@@ -34,7 +34,7 @@ from cmzon_secrets.errors import (
 from cmzon_secrets.provider import TokenStore
 from cmzon_secrets.providers.vault_documents import current_of
 from cmzon_secrets.providers.vault_layouts import SECOND, Secrets, layout_of, naming
-from cmzon_secrets.providers.vault_secrets import MAX_BACKOFF, Held, Moved, backoff
+from cmzon_secrets.providers.vault_secrets import BACKOFF, Held, Moved
 from cmzon_secrets.stages import discarded, promoted, staged
 from cmzon_secrets.tokens import Token, Versions
 from cmzon_secrets.uri import Location
@@ -150,9 +150,9 @@ class VaultKV(TokenStore):
         try:
             while not self._applied(calls, rule, absent_is_done=absent_is_done):
                 lost += 1
-                calls.deadline.pause(backoff(lost))
+                calls.deadline.pause(backoff(lost, *BACKOFF))
         except ProviderUnavailable as error:
-            if not lost or calls.deadline.remaining > MAX_BACKOFF:
+            if not lost or calls.deadline.remaining > BACKOFF[1]:
                 raise
             raise ConflictError(
                 f"{self.uri} — others wrote it {lost} times meanwhile",

@@ -20,6 +20,7 @@ from itertools import count
 from typing import Any
 
 from cmzon_secrets.clouds.vault import Calls
+from cmzon_secrets.deadline import backoff
 from cmzon_secrets.errors import ConfigurationError, InvalidToken, InvalidURI, retold
 from cmzon_secrets.providers.vault_documents import (
     LAYOUTS,
@@ -30,7 +31,7 @@ from cmzon_secrets.providers.vault_documents import (
     Layout,
     settled,
 )
-from cmzon_secrets.providers.vault_secrets import Held, Moved, VaultSecret, backoff
+from cmzon_secrets.providers.vault_secrets import BACKOFF, Held, Moved, VaultSecret
 from cmzon_secrets.tokens import Token, Versions
 from cmzon_secrets.uri import Location
 
@@ -110,7 +111,7 @@ class Secrets:
                 with suppress(Moved):
                     secret.write(calls, self._rendered(Document()), cas=held.version)
                     break
-                calls.deadline.pause(backoff(tries))
+                calls.deadline.pause(backoff(tries, *BACKOFF))
 
     def _replace(self, calls: Calls, seen: Seen, before: Versions, after: Versions) -> None:
         tokens = _stages(before) | {"replaced": before.current}

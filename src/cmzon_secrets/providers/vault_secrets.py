@@ -11,7 +11,6 @@ Sources: https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2, https:/
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from cmzon_secrets.clouds.vault import Calls, OutcomeUnknown, Refused
+from cmzon_secrets.deadline import backoff
 from cmzon_secrets.errors import (
     AccessDenied,
     ConfigurationError,
@@ -29,14 +29,15 @@ from cmzon_secrets.errors import (
 from cmzon_secrets.records import parse_time
 from cmzon_secrets.tokens import MASK
 
-__all__ = ["MAX_BACKOFF", "Held", "Moved", "VaultSecret", "backoff"]
+__all__ = ["BACKOFF", "Held", "Moved", "VaultSecret"]
 
 TRIES = 5
 """How often an answer that seems older than it can be is asked for before it is believed."""
 CATCHING_UP = 0.1
 """Seconds between such reads, at most: a standby lags behind by milliseconds."""
-BACKOFF, MAX_BACKOFF = 0.05, 2.0
-"""Seconds; full jitter. 16 writers of one document then need seven attempts at the most."""
+BACKOFF = (0.1, 2.0)
+"""Seconds of the first and of the longest wait, with full jitter, after another writer was first: 16
+writers of one document then need seven attempts at the most."""
 
 
 class Moved(Exception):
@@ -69,7 +70,7 @@ class VaultSecret:
             if held.version >= self._floor:
                 self._floor = max(self._floor, held.version)
                 return held
-            calls.deadline.pause(_jittered(CATCHING_UP))
+            calls.deadline.pause(backoff(1, CATCHING_UP, CATCHING_UP))
         held = self._read(calls)
         self._floor = held.version  # older still: it was removed and made anew
         return held
@@ -153,15 +154,6 @@ class VaultSecret:
             f"{self._uri} — the mount {self._mount}/ is not KV version 2, which alone has check-and-set",
             hint=f"use another mount, or: bao kv enable-versioning {self._mount}/",
         )
-
-
-def backoff(tries: int) -> float:
-    """Seconds to wait after that many tries."""
-    return _jittered(min(MAX_BACKOFF, BACKOFF * 2**tries))
-
-
-def _jittered(seconds: float) -> float:
-    return random.uniform(0, seconds)  # noqa: S311  # waits are no secret
 
 
 def _gone(body: Mapping[str, Any]) -> Held:

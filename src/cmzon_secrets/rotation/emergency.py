@@ -41,6 +41,8 @@ def kill_leaked(seen: Seen, intent: Emergency, policy: RotationPolicy, now: date
     if leaked is None:
         return Stop("done", f"{intent.leaked} is dead")
     if intent.replace:
+        if seen.obstacle is not None:  # the leaked one became CURRENT only after we had looked
+            return _kill_previous(seen, intent, seen.obstacle)
         # No patience with a token that is not accepted yet: the leaked one lives meanwhile.
         return settle_pending(seen, now, settle=timedelta(0)) or replace_current(
             seen, policy, now, settle=timedelta(0)

@@ -142,6 +142,9 @@ class Run:
             case Promote(token_id, replacing):
                 self._store.promote(token_id, replacing=replacing)
                 self._seen = replace(self._seen, promoted=True, issued=None)
+                # Somebody may have killed it between our look and our move, where a store guards
+                # CURRENT alone.
+                self._ask_anew(token_id)
                 self._did("promote", "token_promoted", token_id, replacing=replacing)
             case Revoke():
                 self._revoke_unless_adopted(decision)
@@ -239,7 +242,12 @@ class Run:
             self._seen = replace(self._seen, loose=loose)
             if self._seen.versions != looked or decision.token in held:
                 return
-        self._revoke(decision.token, decision.token_id)
+            self._revoke(decision.token, decision.token_id)
+            self._look()  # for it may have been adopted just before it died
+            if self._seen.versions.find(decision.token_id) is not None:
+                self._ask_anew(decision.token_id)
+        else:
+            self._revoke(decision.token, decision.token_id)
 
     def _prove_dead(self, token: Token) -> None:
         found = self._try(token)
@@ -270,6 +278,11 @@ class Run:
 
     def _learn(self, token_id: str, found: Finding) -> None:
         self._seen = replace(self._seen, findings={**self._seen.findings, token_id: found})
+
+    def _ask_anew(self, token_id: str) -> None:
+        """What is known of this token may have changed since it was learned."""
+        findings = {id: found for id, found in self._seen.findings.items() if id != token_id}
+        self._seen = replace(self._seen, findings=findings, listing=None)
 
     def _not_revoked(self, token_id: str) -> None:
         self._seen = replace(self._seen, unrevoked=self._seen.unrevoked | {token_id})

@@ -4,7 +4,7 @@ The data key is made here, encrypted and decrypted there, and bound to its purpo
 AEAD key will do: ``bao write -f MOUNT/keys/KEY``. After ``bao write -f MOUNT/keys/KEY/rotate`` what is old still
 opens, and each write seals with the newest version, because each write wraps a new data key.
 
-Address, login and TLS: ``clouds/vault.py``. Permissions (``permissions/hashivault-transit.*.hcl``): unwrap needs
+Address, login and TLS: ``clouds/vault_place.py``. Permissions (``permissions/hashivault-transit.*.hcl``): unwrap needs
 ``update`` on ``MOUNT/decrypt/KEY``, wrap on ``MOUNT/encrypt/KEY``; never ``create`` there, which makes a key of
 whatever name is asked for. Source: https://openbao.org/api-docs/secret/transit/
 """

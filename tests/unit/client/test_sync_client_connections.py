@@ -61,7 +61,7 @@ def test_proxies_and_netrc_of_the_environment_are_not_used(server, vault, monkey
 
 
 def test_a_certificate_that_is_not_trusted_is_refused_before_the_token_is_sent(vault, tmp_path):
-    trustme = pytest.importorskip("trustme")
+    trustme = pytest.importorskip("trustme", reason="not run: trustme (not installed)")
     authority, stranger = trustme.CA(), trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)

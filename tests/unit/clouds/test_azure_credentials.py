@@ -160,13 +160,15 @@ def test_one_token_serves_many_calls(ask, app, entra, monkeypatch):
     assert len(entra.issued) == issued + 1
 
 
-def test_a_renewed_secret_is_taken_without_a_restart(ask, app, monkeypatch):
+def test_a_renewed_secret_is_taken_without_a_restart(ask, app, entra, monkeypatch):
     caller = app(secret="old secret")
     by_environment(monkeypatch, caller, CLIENT_SECRET="old secret")
     ask(Login("client-secret"))
+    issued = len(entra.issued)
     caller.secret = SECRET
     monkeypatch.setenv("AZURE_CLIENT_SECRET", SECRET)
     ask(Login("client-secret"))
+    assert len(entra.issued) == issued + 1  # and the token of the old one is used no more
 
 
 def test_no_variable_of_azure_identity_is_overlooked():

@@ -44,16 +44,16 @@ def test_an_option_beats_bao_and_bao_beats_vault(monkeypatch, option, variable, 
     monkeypatch.setenv(f"VAULT_{variable}", value.format("vault"))
     found = place()
     assert where(found) == value.format("vault")
-    assert found.describe()[f"{option} from"] == f"VAULT_{variable}"
+    assert dict(found.origins)[option] == f"VAULT_{variable}"
 
     monkeypatch.setenv(f"BAO_{variable}", value.format("bao"))
     found = place()
     assert where(found) == value.format("bao")
-    assert found.describe()[f"{option} from"] == f"BAO_{variable}"
+    assert dict(found.origins)[option] == f"BAO_{variable}"
 
     found = place(f"{option}={value.format('option')}")
     assert where(found) == value.format("option")
-    assert found.describe()[f"{option} from"] == f"{option}= in the URI"
+    assert dict(found.origins)[option] == f"{option}= in the URI"
 
 
 def test_an_empty_variable_is_none(monkeypatch):
@@ -217,7 +217,7 @@ def test_the_token_is_baos_then_vaults_then_the_file_of_the_login_command(monkey
     assert credential() == "from-vault"
     monkeypatch.setenv("BAO_TOKEN", "from-bao")
     assert credential() == "from-bao"
-    assert place().describe()["credentials"] == "the token in BAO_TOKEN"
+    assert str(place().credentials) == "the token in BAO_TOKEN"
 
 
 def test_without_any_token_the_error_says_where_it_looked():
@@ -276,7 +276,13 @@ def test_nothing_shows_a_credential(monkeypatch):
     monkeypatch.setenv("VAULT_ROLE_ID", "role-s3cret")
     monkeypatch.setenv("VAULT_SECRET_ID", "id-s3cret")
     found = place("auth=approle&role=app")
-    for text in (repr(found), str(found), str(found.describe()), repr(Session(found))):
+    for text in (
+        repr(found),
+        str(found),
+        str(found.credentials),
+        str(found.origins),
+        repr(Session(found)),
+    ):
         assert "s3cret" not in text
 
 

@@ -388,8 +388,9 @@ def test_nobody_there_is_unavailable_and_says_where(server, at):
 def test_a_host_that_does_not_exist_is_unavailable(vault_environment):
     vault_environment({"VAULT_ADDR": "https://no-such-host.invalid", "VAULT_TOKEN": TOKEN})
     at = Session(Place.from_location(split(URI)))
+    at._opened()  # to import the SDK takes longer than the deadline below
     with pytest.raises(ProviderUnavailable, match="no answer") as caught:
-        calls(at, timeout=0.5).write("secret/data/app", {})
+        calls(at, timeout=1.0).write("secret/data/app", {})
     assert not isinstance(caught.value, OutcomeUnknown)
 
 

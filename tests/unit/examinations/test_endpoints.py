@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
-from cmzon_secrets.examinations.endpoints import clock_finding, server_time, tls_finding
+from cmzon_secrets.examinations.endpoints import clock_finding, tls_finding
 
 NOW = datetime.now(UTC)
 
@@ -134,17 +134,3 @@ def test_clocks(seconds, severity, words):
     assert finding.severity == severity
     assert words in finding.message
     assert (finding.remedy is None) == (severity == "ok")
-
-
-@pytest.mark.parametrize(
-    ("date", "moment"),
-    [
-        ("Wed, 25 Nov 2026 00:30:11 GMT", datetime(2026, 11, 25, 0, 30, 11, tzinfo=UTC)),
-        (None, None),
-        ("", None),
-        ("yesterday", None),
-        ("Wed, 99 Nov 2026 00:30:11 GMT", None),
-    ],
-)
-def test_the_date_header(date, moment):
-    assert server_time(date) == moment

@@ -121,7 +121,9 @@ def test_a_reader_that_knows_nothing_of_us_gets_the_token(store, bare):
 
 
 def test_the_caching_client_of_aws_gets_the_token(store, bare):
-    caching = pytest.importorskip("aws_secretsmanager_caching")
+    caching = pytest.importorskip(
+        "aws_secretsmanager_caching", reason="not run: AWS's caching client (not installed)"
+    )
     token = bootstrap(store)
     text = caching.SecretCache(client=bare).get_secret_string(NAME)
     assert json.loads(text)["token"] == token.reveal()

@@ -187,6 +187,55 @@ def test_what_an_emergency_took_out_is_not_killed_where_another_run_made_it_curr
     assert account.issuer.live == {account.current.id}
 
 
+class GuardsCurrentAlone(MemoryStore):
+    """Its ``promote`` compares CURRENT and not PENDING, like a cloud's label that is moved."""
+
+    def meanwhile(self):
+        """What another run does between our look and our move."""
+
+    def promote(self, token_id, *, replacing):
+        pending = self.versions().pending
+        self.meanwhile()
+        if self.versions().pending is None:
+            MemoryStore.stage(self, pending)
+        MemoryStore.promote(self, token_id, replacing=replacing)
+
+
+def test_a_token_that_was_killed_between_look_and_move_is_replaced_in_the_same_run(account):
+    account.run()
+
+    class KilledMeanwhile(GuardsCurrentAlone):
+        def meanwhile(self):
+            account.store.__class__ = MemoryStore
+            assert account.rotator().revoke(stage="pending").state == "done"
+
+    account.store.__class__ = KilledMeanwhile
+    account.run(force=True)
+    assert account.current.id in account.issuer.live
+
+
+def test_a_token_that_another_run_moved_just_before_it_was_killed_is_replaced_by_the_killer(
+    account,
+):
+    account.run()
+    leftover_run_dies_at_promote(account)
+    leftover = account.store.versions().pending
+
+    class MovedMeanwhile(MemoryIssuer):
+        def revoke(self, token):
+            account.issuer.__class__ = MemoryIssuer
+            account.store.stage(leftover)
+            account.store.promote(leftover.id, replacing="tok_1")
+            self.verify(leftover)
+            MemoryIssuer.revoke(self, token)
+
+    account.issuer.__class__ = MovedMeanwhile
+    report = account.rotator().revoke(stage="pending")
+    assert account.current.id in account.issuer.live
+    assert leftover.id not in account.issuer.live
+    assert report.state == "done"
+
+
 def test_an_issuer_that_is_down_fails_the_run_and_leaves_current_alone(account):
     account.run()
 
