@@ -15,10 +15,10 @@ quickstart: .venv/usable  ## the whole story on this machine, in under a minute
 	@$(BIN)/cmzon-secrets quickstart
 
 test: .venv/complete  ## every test, against real servers where they are installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-fast: .venv/complete  ## the tests that take no more than a second or two each
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow"
 
 lint: .venv/complete  ## ruff: rules and format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,6 +1,9 @@
 """What every run begins with."""
 
 import signal
+import sys
+
+import pytest
 
 pytest_plugins = ["servers.fixtures", "servers.closing_summary"]
 
@@ -9,3 +12,17 @@ def pytest_configure():
     # A shell that starts a run in the background ignores Ctrl-C for it and for all it starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+SHARED = {"aws_sessions": "SESSIONS", "azure": "_SESSIONS", "vault": "_SESSIONS"}
+"""Where each cloud keeps the sessions of this process."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _sockets_of_no_other_module():
+    """The next module's servers are others: what leads to the last one's is given back."""
+    yield
+    for module, name in SHARED.items():
+        loaded = sys.modules.get(f"cmzon_secrets.clouds.{module}")
+        if loaded is not None:
+            getattr(loaded, name).clear()

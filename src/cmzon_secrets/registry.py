@@ -37,6 +37,8 @@ __all__ = [
     "Examination",
     "find_examination",
     "find_key_examination",
+    "locate_key",
+    "locate_provider",
     "open_issuer",
     "open_key",
     "open_provider",
@@ -83,8 +85,11 @@ _KEY_EXAMINATIONS = {
 class Examination(Protocol):
     """What `doctor` asks of a scheme: a module, see ``cmzon_secrets.examinations``."""
 
-    def policy(self, subject: Any, role: Role, /) -> str:
-        """The least permissions for it. Raises ConfigurationError where there are none to grant."""
+    def policy(self, location: Location, role: Role, /) -> str:
+        """The least permissions for what a URI names, from the URI alone.
+
+        Raises InvalidURI, and ConfigurationError where there are none to grant.
+        """
 
     def examine(self, subject: Any, role: Role, /) -> Iterator[Finding]:
         """What there is to say of an opened provider or key; changes nothing."""
@@ -189,6 +194,16 @@ def open_issuer(name: str = "cmzon", **options: Any) -> TokenIssuer:
     return issuer
 
 
+def locate_provider(uri: str) -> Location:
+    """The parts of a provider's URI, its scheme and options known; nothing is opened. Raises InvalidURI."""
+    return _located(uri, _PROVIDERS, "providers", "provider")[0]
+
+
+def locate_key(uri: str) -> Location:
+    """The same of a sealing key's URI."""
+    return _located(uri, _KEYS, "keys", "key")[0]
+
+
 def find_examination(scheme: str) -> Examination | None:
     """How places of this scheme are examined; None where nobody said."""
     return _examination(_rows(_EXAMINATIONS, "examinations").get(scheme))
@@ -206,15 +221,27 @@ def _examination(row: str | None) -> Examination | None:
         raise _not_loaded(row or "", error) from error
 
 
-def _open(
-    uri: str, table: Mapping[str, str], group: str, what: str, options: Mapping[str, Any]
-) -> Any:
+def _located(
+    uri: str,
+    table: Mapping[str, str],
+    group: str,
+    what: str,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Location, Any]:
+    """The parts of ``uri`` together with ``options``, and the class of its scheme."""
     rows = _rows(table, group)
     location = parse(uri, schemes=rows, what=what)
     cls = _load(rows[location.scheme])
-    given_key = options.get("key")
-    location = _with_options(location, options)
+    location = _with_options(location, options or {})
     location.refuse_unknown_options(cls.OPTIONS)
+    return location, cls
+
+
+def _open(
+    uri: str, table: Mapping[str, str], group: str, what: str, options: Mapping[str, Any]
+) -> Any:
+    location, cls = _located(uri, table, group, what, options)
+    given_key = options.get("key")
     if "key" not in cls.OPTIONS:
         return cls.from_location(location)
     if isinstance(given_key, SealingKey):

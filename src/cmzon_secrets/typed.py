@@ -21,6 +21,12 @@ _WORD = r"(?:[A-Z]{1,15}|[A-Z]?[a-z]{1,15}(?:[A-Z][a-z]{1,15})*)?[0-9]{0,8}"
 _WORDS = re.compile(rf"{_WORD}(?:[-_.]{_WORD})*")
 
 
+# The id of a KMS key, and what people name their paths by; only in a URI that names a place.
+_UUID_OF_A_PLACE = re.compile(
+    r"(?<=[/:])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![^\s/?&\"'])", re.IGNORECASE
+)
+
+
 def may_be_secret(part: str) -> bool:
     """Whether one part looks like a token. ``cmz_`` is how the emulator's begin."""
     if part.lower().startswith("cmz_"):
@@ -41,6 +47,7 @@ def quoted(name: str) -> str:
 
 def without_secrets(message: str, typed: Iterable[str]) -> str:
     """``message`` without the suspicious parts of what was ``typed``, even where it cuts them short."""
-    for part in {part for text in typed for part in _PART.findall(text) if may_be_secret(part)}:
+    judged = (_UUID_OF_A_PLACE.sub("", text) if "://" in text else text for text in typed)
+    for part in {part for text in judged for part in _PART.findall(text) if may_be_secret(part)}:
         message = re.sub(re.escape(part[:SHORTEST_TOKEN]) + f"{_OF_PART}*", NOT_SHOWN, message)
     return message

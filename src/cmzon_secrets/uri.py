@@ -114,7 +114,11 @@ def parse(uri: str, *, schemes: Collection[str], what: str = "provider") -> Loca
     valid = ", ".join(sorted(schemes))
     location = split(uri, what=what, hint=f"write SCHEME:…, one of: {valid}")
     if location.scheme not in schemes:
-        raise InvalidURI(f"{what} URI — unknown scheme {location.scheme!r}", hint=f"valid: {valid}")
+        from difflib import get_close_matches
+
+        near = get_close_matches(location.scheme, schemes, n=1)
+        hint = f"did you mean {near[0]}:? valid: {valid}" if near else f"valid: {valid}"
+        raise InvalidURI(f"{what} URI — unknown scheme {location.scheme!r}", hint=hint)
     return location
 
 

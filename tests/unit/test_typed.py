@@ -23,6 +23,8 @@ TOKEN = "cmz_" + "Kanarienvogel" * 3
         "/home/me/MyCompanyMessagingService/token.sealed",
         "file:token.sealed?key=keyfile:token.key",
         "https://api.example.com:8443",
+        "awskms://3f2b8c9e-1b2c-4abc-9def-0123456789ab?region=eu-central-1",
+        "hashivault://secret/84f3008e-eb7a-4abc-9def-0123456789ab/token",
         "no such sentence holds a secret, however long it may become",
     ],
 )
@@ -44,6 +46,10 @@ def test_what_is_made_of_words_is_shown(text):
 def test_what_may_be_a_token_is_not(secret):
     assert shown(secret) == quoted(secret) == NOT_SHOWN
     assert shown(f"env:{secret}") == f"env:{NOT_SHOWN}"
+    assert (
+        shown(f"hashivault://secret/app?role={secret}")
+        == f"hashivault://secret/app?role={NOT_SHOWN}"
+    )
     assert shown(f"file:a/{secret}?key=env:K") == f"file:a/{NOT_SHOWN}?key=env:K"
 
 

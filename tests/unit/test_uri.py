@@ -163,6 +163,13 @@ def test_an_unknown_scheme_lists_the_valid_ones():
     with pytest.raises(InvalidURI) as caught:
         parse("redis:x", schemes=SCHEMES, what="provider")
     assert caught.value.message == "provider URI — unknown scheme 'redis'"
+    assert "did you mean" not in caught.value.hint
+
+
+def test_a_scheme_that_is_nearly_right_is_guessed():
+    with pytest.raises(InvalidURI) as caught:
+        parse("awssecretmanager://app", schemes=SCHEMES)
+    assert caught.value.hint.startswith("did you mean awssecretsmanager:? valid: ")
     assert all(scheme in caught.value.hint for scheme in SCHEMES)
 
 

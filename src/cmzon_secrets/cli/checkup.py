@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -34,6 +34,7 @@ from cmzon_secrets.registry import (
     open_provider,
 )
 from cmzon_secrets.rotation import RotationPolicy
+from cmzon_secrets.sealing import SealingKey
 from cmzon_secrets.tokens import Token
 from cmzon_secrets.typed import shown
 from cmzon_secrets.uri import split
@@ -70,9 +71,14 @@ class Checkup:
     options: Mapping[str, Any]
     offline: bool = False
     _seen: dict[str, Token] = field(default_factory=dict)
+    _leaving: ExitStack = field(default_factory=ExitStack)
 
     def findings(self) -> list[Finding]:
-        """All findings, in the order in which one would mend them."""
+        """All findings, in the order in which one would mend them. What they needed is given back."""
+        with self._leaving:
+            return self._found()
+
+    def _found(self) -> list[Finding]:
         found = [*self._configuration()]
         for number, uri in enumerate(self.target.uris, start=1):
             findings = self._of_place(replace(self.target, uri=uri, on_outage=False))
@@ -108,11 +114,17 @@ class Checkup:
             )
             return
         with provider:
+            if wrapped := self._wrapped(provider):
+                yield from wrapped  # to read would use it up
+                return
             token, read = _read(provider, self.role)
-            scheme = split(place.uris[0]).scheme
-            found = _by_scheme(find_examination, scheme, provider, self.role)
-            if read.check != "reachability.read" or token is not None:  # else each would wait again
+            found = _by_scheme(provider, self.role)
+            if read.check != "reachability.read" or token is not None:
                 found = chain(found, self._of_key(provider), self._of_stages(provider))
+            else:
+                found = _without_waiting(found)
+            if token is None:  # who cannot read cannot have what he needs
+                found = (f for f in found if f.check != "permissions.least")
             yield read
             # What stands in the way of reading stands in the way of much else; it is told once.
             yield from (f for f in found if read.message not in (f.message, f.evidence))
@@ -121,8 +133,26 @@ class Checkup:
 
     def _of_key(self, provider: TokenProvider) -> Iterator[Finding]:
         if isinstance(provider, SealedFile):
-            scheme = split(provider.key.uri).scheme
-            yield from _by_scheme(find_key_examination, scheme, provider.key, self.role)
+            yield from _by_scheme(provider.key, self.role)
+
+    def _wrapped(self, provider: TokenProvider) -> list[Finding]:
+        """What is to be said instead of reading, of the place and of its key; see ``examinations``.
+
+        Whatever reading will get for us is given back in the end.
+        """
+        subjects: list[TokenProvider | SealingKey] = [provider]
+        subjects += [provider.key] if isinstance(provider, SealedFile) else []
+        found: list[Finding] = []
+        for subject in subjects:
+            try:
+                examination = _examination(subject)
+            except CMzonSecretsError:  # told by _by_scheme
+                continue
+            if leave := getattr(examination, "leave", None):
+                self._leaving.callback(_left, leave, subject)
+            if instead := getattr(examination, "examine_wrapped", None):
+                found += _as_far_as_it_gets(instead(subject), subject)
+        return found
 
     def _of_stages(self, provider: TokenProvider) -> Iterator[Finding]:
         if self.role != "rotator" or not isinstance(provider, TokenStore):
@@ -161,6 +191,9 @@ class Checkup:
             return
         try:
             with open_provider(uri) as provider:
+                if wrapped := self._wrapped(provider):
+                    yield from wrapped
+                    return
                 token = provider.get()
                 yield Finding("configuration.admin", "ok", "the admin token is there", provider.uri)
                 if not self.offline:
@@ -235,20 +268,54 @@ def _unusable(error: CMzonSecretsError) -> Finding:
     return Finding("configuration.api", "problem", str(error), type(error).__name__, error.hint)
 
 
-def _by_scheme(
-    find: Callable[[str], Examination | None], scheme: str, subject: object, role: Role
-) -> Iterator[Finding]:
-    """What the scheme's own examination finds, as far as it gets."""
-    message = f"the examination of {scheme}: ended early"
-    try:
-        examination = find(scheme)
+def _examination(subject: TokenProvider | SealingKey) -> Examination | None:
+    find = find_key_examination if isinstance(subject, SealingKey) else find_examination
+    return find(split(subject.uri).scheme)
+
+
+def _by_scheme(subject: TokenProvider | SealingKey, role: Role) -> Iterator[Finding]:
+    """What the scheme's own examination finds."""
+
+    def found() -> Iterator[Finding]:
+        examination = _examination(subject)
         if examination is not None:
             yield from examination.examine(subject, role)
+
+    return _as_far_as_it_gets(found(), subject)
+
+
+def _as_far_as_it_gets(
+    found: Iterator[Finding], subject: TokenProvider | SealingKey
+) -> Iterator[Finding]:
+    message = f"the examination of {split(subject.uri).scheme}: ended early"
+    try:
+        yield from found
     except CMzonSecretsError as error:
         yield Finding("configuration.examination", "warning", message, str(error), error.hint)
+    except ImportError as error:
+        evidence = f"{type(error).__name__}: {error.name} cannot be imported"
+        yield Finding("configuration.examination", "warning", message, evidence)
     except Exception as error:  # noqa: BLE001  # somebody else's, by an entry point
         # Only the type: the text of an unforeseen error may quote anything.
         yield Finding("configuration.examination", "warning", message, type(error).__name__)
+
+
+def _without_waiting(found: Iterator[Finding]) -> Iterator[Finding]:
+    """Of a service that does not answer only its certificate: each further question would wait again."""
+    first = next(found, None)
+    if first is None:
+        return
+    yield first
+    if not first.check.startswith("tls."):
+        yield from found
+        return
+    message = "not asked: what it may there, and as whom"
+    yield Finding("permissions.unasked", "note", message, "it does not answer")
+
+
+def _left(leave: Callable[[Any], None], subject: object) -> None:
+    with suppress(CMzonSecretsError):  # what was got ends by itself, too
+        leave(subject)
 
 
 def _linked(number: int, finding: Finding) -> Finding:

@@ -7,10 +7,10 @@ import click
 from cmzon_secrets.cli.asking import agreed
 from cmzon_secrets.cli.options import create_option, json_option
 from cmzon_secrets.cli.output import masked, note
-from cmzon_secrets.cli.placing import make_missing, place
+from cmzon_secrets.cli.placing import place, require_place
 from cmzon_secrets.cli.reports import placement
 from cmzon_secrets.cli.targets import Target
-from cmzon_secrets.errors import ConflictError
+from cmzon_secrets.errors import AccessDenied, ConflictError, ProviderUnavailable
 from cmzon_secrets.provider import TokenProvider, TokenStore
 from cmzon_secrets.tokens import Token
 
@@ -43,8 +43,7 @@ def command(
     ):
         token = giver.get()
         _agree_to_replace(store, token, yes=yes)
-        if create:
-            make_missing(store)
+        require_place(store, create=create)
         placed = place(store, token, discard=discard_previous)
         if store.get() != token:
             raise ConflictError(
@@ -62,9 +61,16 @@ def _agree_to_replace(store: TokenStore, token: Token, *, yes: bool) -> None:
 
 
 def _tell_what_stays(giver: TokenProvider, store: TokenStore) -> None:
-    if not isinstance(giver, TokenStore) or giver.identity == store.identity:
+    """Said after the copy is done, so that a giver who tells less of itself is no failure."""
+    try:
+        if not isinstance(giver, TokenStore) or giver.identity == store.identity:
+            return
+        held = giver.versions()
+    except (AccessDenied, ProviderUnavailable):
+        note(
+            f"not told whether PENDING or PREVIOUS stay in {giver.uri}: go on rotating there if so"
+        )
         return
-    held = giver.versions()
     for stage, token in (("PENDING", held.pending), ("PREVIOUS", held.previous)):
         if token is not None:
             note(

@@ -13,7 +13,6 @@ from cmzon_secrets.cli.failures import ATTENTION, UsageFailure, repeatable
 from cmzon_secrets.cli.options import account_option, issuer_options, json_option, uri_argument
 from cmzon_secrets.cli.output import folded, paint, print_json, say
 from cmzon_secrets.cli.targets import Target, find_target
-from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.findings import Finding, Role, Severity
 from cmzon_secrets.typed import shown
 
@@ -36,7 +35,7 @@ _ROLES = click.Choice(["reader", "rotator"])
     "--policy",
     "policy_role",
     type=_ROLES,
-    help="Print the least permissions of this role for the URI, and nothing else.",
+    help="Print the least permissions of this role for the URI (a key's, too), and nothing else.",
 )
 @issuer_options
 @click.option("--offline", is_flag=True, help="Do not ask the API.")
@@ -54,12 +53,16 @@ def command(
     """Check all that can be wrong, and say what mends it.
 
     Looks at configuration, reachability, credentials, permissions (missing ones and too many), key,
-    TLS, clocks, token and API. Changes nothing, and shows no value. Each finding has its evidence
-    and, where something is to be mended, the remedy. Exit code 0 where all is well, 3 where there is a warning or a problem.
+    TLS, clocks, token and API. Changes nothing, and shows no value; but a login with a secret ID of
+    Vault counts as one use of it (a wrapped one is not unwrapped). Each finding has its evidence
+    and, where something is to be mended, the remedy. Exit code 0 where all is well, 3 where there
+    is a warning or a problem.
     """
     target = find_target(uri, account)
     if policy_role is not None:
-        say(_policy(target, policy_role).rstrip("\n"))
+        from cmzon_secrets.cli.policies import policy_of
+
+        say(policy_of(target, policy_role).rstrip("\n"))
         return 0
     from cmzon_secrets.cli.checkup import Checkup
 
@@ -87,25 +90,6 @@ def _role(target: Target, given: Role | None, options: Mapping[str, Any]) -> tup
     if target.admin_uri(options) is not None:
         return "rotator", "an admin token is configured; give --role reader where it only reads"
     return "reader", "no admin token is configured; give --role rotator where it rotates"
-
-
-def _policy(target: Target, role: Role) -> str:
-    """The least permissions for the one place that is meant; for the key, where a file is sealed by one."""
-    from cmzon_secrets.providers.sealed_file import SealedFile
-    from cmzon_secrets.registry import find_examination, find_key_examination
-    from cmzon_secrets.uri import split
-
-    if len(target.uris) > 1:
-        raise UsageFailure("a chain has no one policy", hint="name one link: URI --account NAME")
-    with target.open_provider() as provider:
-        if isinstance(provider, SealedFile):
-            of_key = find_key_examination(split(provider.key.uri).scheme)
-            if of_key is not None:
-                return of_key.policy(provider.key, role)
-        examination = find_examination(split(target.uris[0]).scheme)
-        if examination is None:
-            raise ConfigurationError(f"{provider.uri} — nobody wrote down a policy for its scheme")
-        return examination.policy(provider, role)
 
 
 def _record(finding: Finding) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import click
 
 from cmzon_secrets.cli.asking import read_token
 from cmzon_secrets.cli.options import account_option, create_option, json_option, uri_argument
-from cmzon_secrets.cli.placing import make_missing, place
+from cmzon_secrets.cli.placing import place, require_place
 from cmzon_secrets.cli.reports import placement
 from cmzon_secrets.cli.targets import find_target
 
@@ -42,8 +42,10 @@ def command(
     """
     with find_target(uri, account).open_store() as store:
         store.versions()  # a wrong key or path is told before anybody pastes a token
+        if not create:
+            require_place(store)
         token = read_token(from_file=from_file, from_env=from_env)
         if create:
-            make_missing(store)
+            require_place(store, create=True)
         placed = place(store, token, discard=discard_previous)
         placement(placed, store.uri, account=account, as_json=as_json)

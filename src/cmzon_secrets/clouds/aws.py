@@ -1,9 +1,8 @@
 """AWS: the calls of one verb under one deadline.
 
-``aws_sessions.py`` says where credentials and region come from, ``aws_errors.py`` what a failure
-means. Requests are signed, over https
-(or to this machine), and never logged: the SDK's DEBUG records of our calls are dropped, for they
-quote requests and answers whole.
+``aws_sessions.py`` says where credentials and region come from, ``aws_wire.py`` what may leave,
+``aws_errors.py`` what a failure means. Nothing is logged: the SDK's DEBUG records of our calls are
+dropped, for they quote requests and answers whole.
 
 Throttling is retried with jittered pauses until the deadline; a failed connection and an error of
 the service twice. Credentials that turn out dead are looked for once more, because somebody may
@@ -12,8 +11,9 @@ have renewed them since.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
@@ -23,6 +23,7 @@ from cmzon_secrets.deadline import DEFAULT_DEADLINE, Deadline, backoff
 from cmzon_secrets.errors import (
     CMzonSecretsError,
     ConfigurationError,
+    ProviderUnavailable,
     missing_extra,
     retold,
     shielded,
@@ -33,6 +34,8 @@ __all__ = ["OPTIONS", "Caller", "Calls", "Place", "Refused", "Service"]
 
 _BACKOFF = (0.1, 2.0)
 """Seconds of the first and of the longest wait before another try."""
+_READING = ("get_secret_value", "decrypt")
+"""What a reader may; all else is for rotators."""
 _BAD_CLOCK = 240.0
 """Seconds; AWS refuses signatures that are 5 minutes off."""
 
@@ -91,6 +94,19 @@ class Service:
         """Where the credentials come from, in words. Raises AccessDenied where there are none."""
         return self._calls("sts").credential_source()
 
+    @property
+    def region(self) -> str:
+        """The region that is asked. Raises ConfigurationError where none is configured."""
+        return self.begin().region()
+
+    @property
+    def endpoint(self) -> str:
+        """The address that is called, wherever it was configured.
+
+        Raises ConfigurationError, AccessDenied without credentials.
+        """
+        return self.begin().endpoint()
+
     def note_date(self, metadata: dict[str, Any]) -> None:
         """Compare the ``Date`` of an answer with our clock."""
         theirs = date_in(metadata.get("HTTPHeaders", {}).get("date"))
@@ -121,17 +137,20 @@ class Calls:
 
         Raises Refused for a code among ``expecting``, else ours by the table.
         """
-        attempt = 0
+        attempt, failure = 0, None
         while True:
             attempt += 1
             try:
-                answer: dict[str, Any] = self._deadline.call(
-                    quietly, self._answer, operation, parameters
-                )
+                answer: dict[str, Any] = self._within_time(self._answer, operation, parameters)
+            except ProviderUnavailable as late:
+                if failure is None or failure.meaning.forget:
+                    raise
+                told = self._ours(failure)  # "throttled" says more than that the time was up then
+                raise retold(told, f"{told}; then {late.message.rpartition(' — ')[2]}") from None
             except CMzonSecretsError:
                 raise
             except Exception as error:  # noqa: BLE001  # whatever the SDK raises becomes one of ours
-                failure = Failure(error)
+                failure = Failure(error, operation, parameters)
             else:
                 self._service.note_date(answer.get("ResponseMetadata", {}))
                 return answer
@@ -139,26 +158,42 @@ class Calls:
 
     def credential_source(self) -> str:
         """As ``Service.credential_source``."""
+        self._done(self._client)
+        return self._source()[0]
+
+    def region(self) -> str:
+        """As ``Service.region``."""
+        return str(self._done(self._opened).region)
+
+    def endpoint(self) -> str:
+        """As ``Service.endpoint``."""
+        return str(self._done(self._client).meta.endpoint_url)
+
+    def _done(self, function: Callable[[], Any]) -> Any:
+        """What needs no request to the service itself, in time. Raises ours."""
         try:
-            self._deadline.call(quietly, self._client)
+            return self._within_time(function)
         except CMzonSecretsError:
             raise
         except Exception as error:  # noqa: BLE001  # as above
-            failure = Failure(error)
-        else:
-            return self._source()[0]
+            failure = Failure(error, "", {})
         raise self._ours(failure) from failure.cause
 
-    def _answer(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = getattr(self._client(), operation)(**parameters)
-        return answer
-
-    def _client(self) -> Any:
+    def _within_time(self, function: Callable[..., Any], *args: Any) -> Any:
         try:
-            self._session = SESSIONS.session(self._service.place)
-            return self._session.client(self._name)
+            return self._deadline.call(quietly, function, *args)
         except ConfigurationError as error:
             raise retold(error, f"{self._service.uri} — {error}") from None
+
+    def _answer(self, operation: str, parameters: dict[str, Any]) -> Any:
+        return getattr(self._client(), operation)(**parameters)
+
+    def _client(self) -> Any:
+        return self._opened().client(self._name)
+
+    def _opened(self) -> Session:
+        self._session = SESSIONS.session(self._service.place)
+        return self._session
 
     def _give_up_or_wait(self, failure: Failure, attempt: int, expecting: Collection[str]) -> None:
         self._service.note_date(failure.metadata)
@@ -176,19 +211,40 @@ class Calls:
         meaning = failure.meaning
         if meaning.forget and abs(skew) > _BAD_CLOCK:
             meaning = CLOCK
+        region = self._session.region if self._session else ""
         words = {
-            "code": failure.code,
-            "said": failure.said or failure.code,
+            "code": failure.shown_code,
+            "said": failure.said or failure.shown_code,
             "skew": f"{abs(skew):.0f}",
-            "region": self._session.region if self._session else "",
+            "region": region,
+            "region_option": f" --region {region}" if region else "",
             "role": self._service.place.role_arn or "the role of the profile",
-            **dict(zip(("source", "renewal"), self._source(), strict=True)),
+            "key": quote(failure.key),
+            **self._credential_words(),
+            **self._policy_words(failure.operation),
         }
         return meaning.error_at(self._service.uri, words)
 
+    def _credential_words(self) -> dict[str, str]:
+        source, renewal = self._source()
+        profile = self._service.place.profile_in_use
+        first = f"the profile {profile} has none: " if profile else "export AWS_PROFILE, or "
+        return {"source": source, "renewal": renewal, "profile": _option(profile), "first": first}
+
+    def _policy_words(self, operation: str) -> dict[str, str]:
+        role, uri = "reader" if operation in _READING else "rotator", self._service.uri
+        wrong = ""
+        if self._name == "secretsmanager":
+            wrong = "; or the name is wrong: AWS says the same of a secret that is not there"
+        return {"policy": f"`cmzon-secrets doctor --policy {role} {quote(uri)}`", "or_wrong": wrong}
+
     def _source(self) -> tuple[str, str]:
         source = self._session.source if self._session else None
-        profile = self._service.place.profile
-        named = f" --profile {profile}" if profile else ""
+        profile = self._service.place.profile_in_use if source != "env" else None
         where, renewal = SOURCES.get(source or "", (f"the source {source}", "renew them there"))
-        return where + (f" (profile {profile})" if profile else ""), renewal.format(profile=named)
+        told = where + (f" (profile {profile})" if profile else "")
+        return told, renewal.format(profile=_option(profile))
+
+
+def _option(profile: str | None) -> str:
+    return f" --profile {quote(profile)}" if profile else ""

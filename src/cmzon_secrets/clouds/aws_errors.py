@@ -5,6 +5,9 @@ Keys of the table are strings, so that no SDK is loaded to read it.
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -81,7 +84,7 @@ _NO_CONNECTION = Meaning(
 _DENIED = Meaning(
     AccessDenied,
     "AWS refuses it: {said}",
-    "grant what `cmzon-secrets doctor --policy reader URI` prints (or --policy rotator)",
+    "grant what {policy} prints{or_wrong}",
 )
 _DEAD = Meaning(
     AccessDenied,
@@ -100,12 +103,12 @@ _EXPIRED = Meaning(
 _NO_CREDENTIALS = Meaning(
     AccessDenied,
     "there are no usable AWS credentials ({code})",
-    "export AWS_PROFILE, or run `aws configure` or `aws sso login`",
+    "{first}run `aws configure{profile}` or `aws sso login{profile}`",
 )
 _LOGIN = Meaning(
     AccessDenied,
     "the login of the AWS profile has expired or is missing ({code})",
-    "aws sso login, or aws login, for the profile in use",
+    "aws sso login{profile}, or aws login{profile}",
     forget=True,
 )
 _NOT_ACCEPTED = Meaning(ConfigurationError, "AWS does not accept the request ({code})")
@@ -118,7 +121,8 @@ _NOT_AWS = Meaning(
 _UNUSABLE_KEY = Meaning(
     AccessDenied,
     "its KMS key cannot be used: it is disabled, or waits for deletion ({code})",
-    "aws kms describe-key, then aws kms enable-key, or cancel-key-deletion and enable-key",
+    "aws kms describe-key, then aws kms enable-key, or cancel-key-deletion and enable-key, for the key"
+    " that describe-secret names",
 )
 
 _TABLE = {
@@ -132,19 +136,19 @@ _TABLE = {
         "its trust policy must name the caller, and the caller needs sts:AssumeRole on it",
     ),
     "DisabledException": Meaning(
-        AccessDenied, "the KMS key is disabled", "aws kms enable-key --key-id KEY"
+        AccessDenied, "the KMS key is disabled", "aws kms enable-key --key-id {key}{region_option}"
     ),
     "KMSInvalidStateException": Meaning(
         AccessDenied,
         "the KMS key cannot be used in its state: {said}",
-        "where it waits for deletion: aws kms cancel-key-deletion --key-id KEY, then enable-key",
+        "where it waits for deletion: aws kms cancel-key-deletion --key-id {key}{region_option}, then enable-key",
     ),
     "DecryptionFailure": _UNUSABLE_KEY,
     "EncryptionFailure": _UNUSABLE_KEY,
     "NotFoundException": Meaning(
         ConfigurationError,
         "there is no such KMS key in {region}",
-        "look at the key's id or alias, the region and the account: aws kms describe-key --key-id KEY",
+        "look at the key's id or alias, the region and the account: aws kms describe-key --key-id {key}",
     ),
     "ResourceNotFoundException": Meaning(
         TokenNotFound, "there is no such secret in {region}, or it has no such version"
@@ -226,11 +230,16 @@ They are not kept as a cause, and their words stand in no message of ours."""
 
 
 class Failure:
-    """What the SDK raised: its code, its meaning, what may be quoted of it."""
+    """What the SDK raised: its code, its meaning, what may be quoted of it.
 
-    def __init__(self, error: Exception) -> None:
+    ``parameters`` went with the request: an answer that repeats a secret of theirs is not quoted.
+    """
+
+    def __init__(self, error: Exception, operation: str, parameters: Mapping[str, Any]) -> None:
         response = getattr(error, "response", None) or {}
         details = response.get("Error", {})
+        self.operation = operation
+        self.key = str(parameters.get("KeyId", "KEY"))
         self.metadata: dict[str, Any] = response.get("ResponseMetadata", {})
         kinds = [cls.__name__ for cls in type(error).__mro__]
         self.code = str(details.get("Code") or kinds[0])
@@ -240,5 +249,35 @@ class Failure:
         self.meaning = next(_TABLE[name] for name in names if name in _TABLE)
         unknown = self.meaning in (_NOT_ACCEPTED, _NOT_AWS)
         words = str(details.get("Message") or ("" if details else error))
-        self.said = "".join(c if c.isprintable() else " " for c in words[:500]).strip()
-        self.cause = None if unknown or self.code in _QUOTING else without_frames(error)
+        repeats = _repeats(f"{error} {self.code} {response}", parameters)
+        sayable = self.code in _TABLE or (_CODE.fullmatch(self.code) and not repeats)
+        self.shown_code = self.code if sayable else _UNKNOWN
+        self.said = "" if repeats else _printable(words)
+        kept = not (unknown or repeats or self.code in _QUOTING)
+        self.cause = without_frames(error) if kept else None
+
+
+_CODE = re.compile(r"[\w.:-]{1,80}", re.ASCII)
+_UNKNOWN = "an unknown code"
+_SECRETS = ("SecretString", "Plaintext")
+"""Parameters that no answer has to repeat. A ciphertext may begin with the id of its key."""
+_LEAST = 8
+"""Characters of a secret that are too many."""
+
+
+def _repeats(answer: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether the answer holds a piece of a secret that was sent."""
+    sent = [text for name in _SECRETS if name in parameters for text in _forms(parameters[name])]
+    pieces = {text[i : i + _LEAST] for text in sent for i in range(len(text) - _LEAST + 1)}
+    return any(answer[i : i + _LEAST] in pieces for i in range(len(answer) - _LEAST + 1))
+
+
+def _forms(secret: str | bytes) -> tuple[str, ...]:
+    """As a server may repeat it: as it went over the wire, or as it is. The JSON holds the token bare."""
+    if isinstance(secret, str):
+        return (secret,)
+    return secret.decode("latin-1"), b64encode(secret).decode()
+
+
+def _printable(words: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in words[:500]).strip()

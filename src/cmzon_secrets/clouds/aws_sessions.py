@@ -22,10 +22,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
+from cmzon_secrets.clouds.aws_wire import checked_address, guard, is_local
+from cmzon_secrets.clouds.pool import Pool
 from cmzon_secrets.deadline import DEFAULT_DEADLINE
 from cmzon_secrets.errors import ConfigurationError, InvalidURI
-from cmzon_secrets.forks import renew_in_child
-from cmzon_secrets.http import is_loopback
 from cmzon_secrets.uri import Location
 
 __all__ = ["OPTIONS", "SESSIONS", "Place", "Session", "quietly"]
@@ -38,8 +38,6 @@ OPTIONS = frozenset({"region", "profile", "role_arn", "endpoint_url"})
 _ARN = re.compile(r"arn:(aws[a-z-]*):([a-z0-9-]+):([a-z0-9-]+):([0-9]{12}):(.+)", re.ASCII)
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,512}", re.ASCII)
 _REGION = re.compile(r"[a-z]{2}[a-z0-9-]{1,60}", re.ASCII)
-_KEPT = 128
-"""Sessions, each a few megabytes; a fleet that assumes more roles than this opens some anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +80,14 @@ class Place:
             region=arn[3] if arn is not None else region,
             profile=options.get("profile"),
             role_arn=role,
-            endpoint_url=_checked(options.get("endpoint_url"), "option endpoint_url"),
+            endpoint_url=checked_address(options.get("endpoint_url"), "option endpoint_url"),
         )
+
+    @property
+    def profile_in_use(self) -> str | None:
+        """That of the URI, or of the environment."""
+        said = (self.profile, *map(os.environ.get, ("AWS_DEFAULT_PROFILE", "AWS_PROFILE")))
+        return next(filter(None, said), None)
 
 
 class Session:
@@ -94,6 +98,7 @@ class Session:
 
         _silence()
         self._core: Any = BotocoreSession(profile=place.profile)
+        guard(self._core)
         self._core.register_component(
             "data_loader", _loader(self._core.get_config_variable("data_path"))
         )
@@ -101,6 +106,9 @@ class Session:
         self._clients: dict[str, Any] = {}
         self._opening = threading.RLock()  # making a client is not thread-safe, using one is
         self.region = self._found_region()
+        self._core.set_config_variable(
+            "region", self.region
+        )  # the SDK's own calls to STS need one, too
         self.source: str | None = None
         """The SDK's name for where the credentials came from (``env``, ``sso``), once there are some."""
 
@@ -113,6 +121,11 @@ class Session:
                 client = self._clients.get(service) or self._made(service)
                 self._clients[service] = client
         return client
+
+    def close(self) -> None:
+        """Give back idle connections; the clients go on and open new ones."""
+        for client in list(self._clients.values()):
+            client.close()
 
     def _find_credentials(self) -> None:
         from botocore.exceptions import NoCredentialsError
@@ -144,15 +157,11 @@ class Session:
         with self._opening:
             client = self._unchecked(service, credentials)
             address = client.meta.endpoint_url
-            _checked(address, f"the address configured for AWS {service}")
-            if address.startswith("http:"):  # a proxy would see it all
-                client = self._unchecked(service, credentials, proxies={})
+            checked_address(address, f"the address configured for AWS {service}")
             _silence()
         return client
 
-    def _unchecked(
-        self, service: str, credentials: Mapping[str, str | None], **options: Any
-    ) -> Any:
+    def _unchecked(self, service: str, credentials: Mapping[str, str | None]) -> Any:
         from botocore.config import Config
 
         config = Config(
@@ -162,7 +171,6 @@ class Session:
             tcp_keepalive=True,
             max_pool_connections=50,
             user_agent_extra="cmzon-secrets",
-            **options,
         )
         return self._core.create_client(
             service,
@@ -175,7 +183,7 @@ class Session:
     def _endpoint(self, service: str) -> str | None:
         """``endpoint_url`` is the service's own; one on this machine is an emulator of them all."""
         url = self._place.endpoint_url
-        return url if service != "sts" or url is None or _is_local(url) else None
+        return url if service != "sts" or url is None or is_local(url) else None
 
     def _found_region(self) -> str:
         found = (
@@ -192,32 +200,12 @@ class Session:
         return str(found)
 
 
-class _Sessions:
+class _Sessions(Pool[Session]):
     """The process's sessions. A changed environment is another session; a child has its own."""
-
-    def __init__(self) -> None:
-        self.after_fork()
-        renew_in_child(self)
-
-    def after_fork(self) -> None:
-        """Nothing of the parent's: its connections are in use."""
-        self._lock = threading.Lock()
-        self._open: dict[tuple[Place, str], Session] = {}
 
     def session(self, place: Place) -> Session:
         """The session of a place. Raises ConfigurationError, or an error of the SDK."""
-        key = (place, _environment())
-        with self._lock:
-            session = self._open.pop(key, None) or Session(place)
-            self._open[key] = session  # the one used last comes last
-            while len(self._open) > _KEPT:
-                del self._open[next(iter(self._open))]
-        return session
-
-    def forget(self, session: Session) -> None:
-        """Its credentials are dead: look for others next time."""
-        with self._lock:
-            self._open = {key: kept for key, kept in self._open.items() if kept is not session}
+        return self.of((place, _environment()), functools.partial(Session, place))
 
 
 SESSIONS = _Sessions()
@@ -236,23 +224,6 @@ def _environment() -> str:
     names = sorted(n for n in os.environb if n.startswith(b"AWS_") or n == b"HOME")
     said = [(name, os.environb.get(name)) for name in names]  # few of many: each call comes here
     return hashlib.sha256(repr(said).encode()).hexdigest()
-
-
-def _checked(url: str | None, what: str) -> str | None:
-    """The address, which must be https, or http on this machine. Raises ConfigurationError."""
-    if url is None or re.fullmatch(r"https://[^/?#@\s]+(/[^?#@\s]*)?", url) or _is_local(url):
-        return url
-    if url.startswith("http://") and "@" not in url:
-        raise ConfigurationError(
-            f"{what} — a token is never sent over plain http, except to this machine itself",
-            hint="use https://; AWS_ENDPOINT_URL* and endpoint_url in a profile count, too",
-        )
-    raise ConfigurationError(f"{what} — it is not an https:// address (it is not repeated here)")
-
-
-def _is_local(url: str) -> bool:
-    match = re.fullmatch(r"https?://(\[[^/?#@\s]+\]|[^/?#@\s:]+)(:[0-9]+)?/?", url)
-    return match is not None and is_loopback(match[1].strip("[]"))
 
 
 # The SDK logs whole requests and answers at DEBUG, with what they carry. Not those of ours.

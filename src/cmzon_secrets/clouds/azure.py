@@ -21,9 +21,10 @@ from cmzon_secrets.clouds.azure_credentials import (
     Credential,
     Login,
     environment_now,
-    transport,
 )
-from cmzon_secrets.clouds.azure_errors import Answer, fault_of
+from cmzon_secrets.clouds.azure_errors import Answer, Asked, cause_of, fault_of
+from cmzon_secrets.clouds.azure_wire import transport
+from cmzon_secrets.clouds.pool import Pool
 from cmzon_secrets.deadline import DEFAULT_DEADLINE, Deadline
 from cmzon_secrets.errors import (
     CMzonSecretsError,
@@ -31,9 +32,7 @@ from cmzon_secrets.errors import (
     ProviderError,
     missing_extra,
     retold,
-    without_frames,
 )
-from cmzon_secrets.forks import renew_in_child
 from cmzon_secrets.headers import date_in
 from cmzon_secrets.uri import Location
 
@@ -90,19 +89,25 @@ class Vault:
         return str(Location("azurekeyvault", f"{vault}/{kind}/{name}", self.login.options, True))
 
     def begin(
-        self, uri: str, *, timeout: float = DEFAULT_DEADLINE, clock: Clock = SYSTEM_CLOCK
+        self,
+        uri: str,
+        *,
+        role: str = "rotator",
+        timeout: float = DEFAULT_DEADLINE,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> Calls:
-        """The calls of one verb, ``timeout`` seconds for all of them; ``uri`` begins their errors.
+        """The calls of one verb, ``timeout`` seconds for all of them; ``uri`` begins their errors, and
+        ``role`` (of ``permissions/``) is what they name where a right is missing.
 
         Raises ConfigurationError where the SDK is missing, AccessDenied where a credential is.
         """
         try:
-            session = _POOL.session(self)
+            session = _SESSIONS.of((self, environment_now()), lambda: _Session(self))
         except CMzonSecretsError as error:
             raise retold(error, f"{uri} — {error}", uri=uri) from error
         except ImportError as error:
             raise missing_extra("azure", uri) from error
-        return Calls(self, session, Deadline(timeout, uri=uri, clock=clock), uri)
+        return Calls(Asked(uri, self.host, role), session, Deadline(timeout, uri=uri, clock=clock))
 
 
 def name_of(location: Location, kind: str) -> str:
@@ -136,11 +141,11 @@ class Refused(Exception):
 class Calls:
     """What one verb asks of one vault, with one deadline."""
 
-    def __init__(self, vault: Vault, session: _Session, deadline: Deadline, uri: str) -> None:
-        self._vault = vault
+    def __init__(self, asked: Asked, session: _Session, deadline: Deadline) -> None:
+        self._asked = asked
         self._session = session
         self._deadline = deadline
-        self._uri = uri
+        self._uri = asked.uri
         self.server_time: datetime | None = None
         """The ``Date`` of the newest answer, UTC, in whole seconds."""
 
@@ -173,6 +178,7 @@ class Calls:
         and states of transition are waited out. What may have been carried out is asked again only
         with ``repeat``: for reads, and for writes that carry an id of their own.
         """
+        told: CMzonSecretsError | None = None
         attempt = 0
         while True:
             try:
@@ -180,17 +186,19 @@ class Calls:
                     request, *args, raw_response_hook=self._note_date, **kwargs
                 )
             except CMzonSecretsError as error:
-                raise self._naming(error) from error.__cause__
+                if told is None or not repeat or self._deadline.remaining:
+                    raise self._naming(error) from error.__cause__
+                raise told from told.__cause__  # "throttled" says more than that the time was up then
             except Exception as error:  # noqa: BLE001  # an SDK raises anything at a hostile answer
-                answer = Answer.of(error)
-                if answer.code and answer.code in expecting:
-                    raise Refused(answer.status, answer.code) from without_frames(error)
+                answer, cause = Answer.of(error), cause_of(error)
                 fault = fault_of(answer, error)
-                wait = fault.wait(answer, attempt, repeat=repeat)
-                if wait is None or wait >= self._deadline.remaining:
-                    raise fault.error(self._uri, answer, self._vault.host) from without_frames(
-                        error
-                    )
+            if answer.code and answer.code in expecting:
+                raise Refused(answer.status, answer.code) from cause
+            told = fault.error(self._asked, answer)
+            told.__cause__ = cause
+            wait = fault.wait(answer, attempt, repeat=repeat)
+            if wait is None or wait >= self._deadline.remaining:
+                raise told
             self._deadline.pause(wait)
             attempt += 1
 
@@ -208,7 +216,7 @@ class Calls:
         """An error of the deadline, or of the credential, which knows no URI and may be renewed."""
         if not isinstance(error, ProviderError) or error.uri:
             return error
-        _POOL.forget(self._vault)
+        _SESSIONS.forget(self._session)
         return retold(error, f"{self._uri} — {error}", uri=self._uri)
 
     def _note_date(self, response: Any) -> None:
@@ -223,12 +231,13 @@ class _Session:
         self.credential = Credential(vault.login, host=vault.host, verify=vault.verify)
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
+        self._transport = transport(vault.verify)
         self._settings: dict[str, Any] = {
             "vault_url": f"https://{vault.host}",
             "credential": self.credential,
             "retry_total": 0,
             "permit_redirects": False,
-            "transport": transport(vault.verify),
+            "transport": self._transport,
         }
 
     def client(self, package: str, name: str) -> Any:
@@ -238,33 +247,10 @@ class _Session:
                 self._clients[name] = getattr(import_module(package), name)(**self._settings)
             return self._clients[name]
 
-
-class _Pool:
-    """One session per process and vault, for as long as the environment says the same."""
-
-    def __init__(self) -> None:
-        self.after_fork()
-        renew_in_child(self)
-
-    def after_fork(self) -> None:
-        """A connection must not be shared with the parent."""
-        self._lock = threading.Lock()
-        self._sessions: dict[Vault, tuple[int, _Session]] = {}
-
-    def session(self, vault: Vault) -> _Session:
-        """Raises AccessDenied, ConfigurationError, or ImportError where the SDK is missing."""
-        environment = environment_now()
-        with self._lock:
-            known, session = self._sessions.get(vault, (0, None))
-            if session is None or known != environment:
-                session = _Session(vault)
-                self._sessions[vault] = environment, session
-            return session
-
-    def forget(self, vault: Vault) -> None:
-        """Log in anew at the next call, from the files as they then are."""
-        with self._lock:
-            self._sessions.pop(vault, None)
+    def close(self) -> None:
+        """Give back idle connections; the clients go on and open new ones."""
+        self._transport.session.close()
+        self.credential.release()
 
 
-_POOL = _Pool()
+_SESSIONS: Pool[_Session] = Pool()

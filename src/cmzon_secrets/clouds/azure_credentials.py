@@ -26,32 +26,25 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from cmzon_secrets.clouds.azure_errors import outage_of, refusal_of
+from cmzon_secrets.clouds.azure_errors import cause_of, outage_of, refusal_of
+from cmzon_secrets.clouds.azure_wire import READ_TIMEOUT, transport
 from cmzon_secrets.errors import (
     AccessDenied,
     CMzonSecretsError,
     ConfigurationError,
     InvalidURI,
     ProviderUnavailable,
-    without_frames,
 )
 from cmzon_secrets.http import is_loopback
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
-    from azure.core.pipeline.transport import RequestsTransport
-    from requests import PreparedRequest
 
 __all__ = [
     "Credential",
     "Login",
     "environment_now",
-    "transport",
 ]
-
-CONNECT_TIMEOUT = 3
-READ_TIMEOUT = 10
-"""Seconds for one connection and for one read; the deadline of a verb bounds them all."""
 
 _CLOUDS = {
     "azure.net": "login.microsoftonline.com",
@@ -90,6 +83,8 @@ _READ = (
     "MSI_SECRET",
 )
 """All that azure-identity reads."""
+_TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""What ``requests`` reads: a TLS context goes on to trust what it once did."""
 _ENDPOINTS = ("AZURE_POD_IDENTITY_AUTHORITY_HOST", "IDENTITY_ENDPOINT", "MSI_ENDPOINT")
 _DEPLOYED = frozenset(
     {"EnvironmentCredential", "WorkloadIdentityCredential", "ManagedIdentityCredential"}
@@ -166,17 +161,15 @@ class Credential:
         _refuse_plain_endpoints(login)
         authority = login.authority_for(host)
         self._authority = authority
+        self._transport = transport(verify)
         network: dict[str, Any] = {
             "authority": f"https://{authority}",
             "disable_instance_discovery": authority not in _AUTHORITIES,
-            "transport": transport(verify),
+            "transport": self._transport,
             "retry_total": 2,  # the SDK's own patience (25 s at IMDS) outlasts every deadline of ours
             "retry_backoff_factor": 0.4,
         }
-        try:
-            made = _MAKERS[login.credential](login, network)
-        except (ValueError, OSError) as error:
-            raise self._refused("it cannot be used", error) from without_frames(error)
+        made = self._made(network)
         self._members: tuple[Any, ...] = made if isinstance(made, tuple) else (made,)
 
     @property
@@ -184,6 +177,17 @@ class Credential:
         """Which credential gives the tokens, for people; the kind that was asked for until one does."""
         answered = type(self._answered).__name__ if self._answered is not None else ""
         return f"credential={self._login.credential}" + (f" ({answered})" if answered else "")
+
+    def _made(self, network: Mapping[str, Any]) -> Any:
+        try:
+            return _MAKERS[self._login.credential](self._login, network)
+        except (ValueError, OSError) as error:
+            failure = error
+        raise self._refused("it cannot be used", failure) from cause_of(failure)
+
+    def release(self) -> None:
+        """Give back idle connections."""
+        self._transport.session.close()
 
     def get_token_info(
         self, *scopes: str, options: TokenRequestOptions | None = None
@@ -197,18 +201,19 @@ class Credential:
     ) -> AccessTokenInfo:
         from azure.identity import CredentialUnavailableError
 
-        absent: Exception | None = None
+        failure: Exception | None = None
         for member in self._members if self._answered is None else (self._answered,):
             try:
                 token: AccessTokenInfo = member.get_token_info(*scopes, options=options)
             except Exception as error:  # noqa: BLE001  # file errors and ValueError come as they are
-                if not (isinstance(error, CredentialUnavailableError) or self._optional(member)):
-                    raise self._told(error) from without_frames(error)
-                absent = error
+                failure = error
             else:
                 self._answered = member
                 return token
-        raise self._absent(absent) from absent and without_frames(absent)
+            absent = isinstance(failure, CredentialUnavailableError)
+            if not (absent or self._optional(member)):
+                raise self._told(failure) from cause_of(failure)
+        raise self._absent(failure) from failure and cause_of(failure)
 
     def _optional(self, member: Any) -> bool:
         """A developer's tool, whose failure ends nothing: another may be logged in."""
@@ -269,26 +274,6 @@ def _as_links() -> Iterator[None]:
         within_credential_chain.reset(before)
 
 
-def transport(verify: bool | str) -> RequestsTransport:
-    """How the SDK's clients reach their servers; ``verify``: True, or the path of a CA."""
-    from azure.core.pipeline.transport import RequestsTransport
-    from requests import Session
-
-    session = Session()
-    session.auth = _as_it_is
-    return RequestsTransport(
-        session=session,
-        connection_verify=verify,
-        connection_timeout=CONNECT_TIMEOUT,
-        read_timeout=READ_TIMEOUT,
-    )
-
-
-def _as_it_is(request: PreparedRequest) -> PreparedRequest:
-    """Else ``requests`` puts a password of ~/.netrc in the place of the bearer token."""
-    return request
-
-
 def _default(login: Login, network: Mapping[str, Any]) -> tuple[Any, ...]:
     """The links of the chain. We walk it ourselves: the SDK's own walk hides an outage as a refusal."""
     from azure.identity import DefaultAzureCredential, WorkloadIdentityCredential
@@ -342,8 +327,9 @@ _MAKERS: dict[str, Callable[[Login, Mapping[str, Any]], Any]] = {
 
 
 def environment_now() -> int:
-    """Another number where a variable that azure-identity reads has changed. Tells no value."""
-    return hash(tuple(map(os.environ.get, _READ)))
+    """Another number where a variable has changed that azure-identity reads, or that says which CAs to
+    trust. Tells no value."""
+    return hash(tuple(map(os.environ.get, (*_READ, *_TRUST))))
 
 
 def _needed(login: Login, variable: str) -> str:

@@ -1,12 +1,13 @@
 """The one table of what Azure Key Vault's answers mean, and whether asking again can help.
 
-The service's text is not shown: only its codes, and the right that is missing. At the end, the same
-for Entra ID. Source: https://learn.microsoft.com/azure/key-vault/general/rest-error-codes
+The service's text is not shown, for it may repeat what was sent: only its codes, and the right that is
+missing. At the end, the same for Entra ID. Source: https://learn.microsoft.com/azure/key-vault/general/rest-error-codes
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -21,7 +22,16 @@ from cmzon_secrets.errors import (
 )
 from cmzon_secrets.headers import retry_after
 
-__all__ = ["Answer", "Fault", "fault_of", "outage_of", "refusal_of"]
+__all__ = [
+    "Answer",
+    "Asked",
+    "Fault",
+    "SDKError",
+    "cause_of",
+    "fault_of",
+    "outage_of",
+    "refusal_of",
+]
 
 
 class Answer(NamedTuple):
@@ -42,6 +52,23 @@ class Answer(NamedTuple):
         headers = getattr(response, "headers", None) or {}
         seconds = retry_after(headers.get("Retry-After"))
         return cls(status, code, str(getattr(body, "message", "")), seconds)
+
+
+class Asked(NamedTuple):
+    """What was asked of the vault at ``host``: for the place ``uri``, with the rights of ``role``."""
+
+    uri: str
+    host: str
+    role: str
+
+
+class SDKError(Exception):
+    """What the SDK raised: the names of its errors, for their texts may repeat what was sent."""
+
+
+def cause_of(error: Exception) -> SDKError:
+    """To be the cause of ours, raised outside of ``except``: a context would be kept, too."""
+    return SDKError(" < ".join(dict.fromkeys(type(link).__name__ for link in _causes(error))))
 
 
 def _innermost_code(innererror: Any) -> str:
@@ -127,8 +154,9 @@ class Fault(NamedTuple):
             return None
         return max(answer.retry_after, backoff(attempt + 1, *_BACKOFF, least=0.5))
 
-    def error(self, uri: str, answer: Answer, host: str) -> CMzonSecretsError:
+    def error(self, asked: Asked, answer: Answer) -> CMzonSecretsError:
         """The error to raise. Of the service's own text it shows the missing action only."""
+        uri, host, role = asked
         action = _ACTION.search(answer.message)
         code = answer.code if _PLAIN.fullmatch(answer.code) else ""
         names = {
@@ -136,6 +164,7 @@ class Fault(NamedTuple):
             "host": host,
             "code": f"{answer.status} {code}".strip(),
             "action": f" {action[1]}" if action else "",
+            "policy": f"cmzon-secrets doctor --policy {role} {shlex.quote(uri)}",
         }
         message = f"{uri} — {self.why.format_map(names)}"
         hint = self.hint.format_map(names) if self.hint else None
@@ -144,13 +173,11 @@ class Fault(NamedTuple):
         return self.kind(message, hint=hint)
 
 
-_ACTION = re.compile(r"Action: '([\w./]{1,120})'", re.ASCII)
-_PLAIN = re.compile(r"\w{1,80}", re.ASCII)
+_ACTION = re.compile(r"Action: '(Microsoft\.KeyVault(?:/[A-Za-z]{1,30}){1,5})'", re.ASCII)
+_PLAIN = re.compile(r"(?=.{1,60}$)(?:[A-Z][a-z]+)+", re.ASCII)
+"""Words, as all of Azure's codes are: a token that is repeated in the place of one is none."""
 
-_ROLES = (
-    "grant what `cmzon-secrets doctor --policy` prints for its role; a new role assignment takes"
-    " up to ten minutes to arrive"
-)
+_ROLES = "the role it needs: {policy} (a new role assignment takes up to ten minutes to arrive)"
 _POLICY = "the vault uses access policies: az keyvault set-policy --name {vault} …"
 _NETWORK = (
     "az keyvault network-rule add --name {vault} --ip-address …, or come by its private endpoint"

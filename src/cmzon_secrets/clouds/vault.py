@@ -1,22 +1,25 @@
 """Vault and OpenBao: the one session of this process at each place, and calls within one deadline.
 
 ``session(place).begin(uri=…)`` makes the ``Calls`` of one verb. ``vault_place.py`` says where a place
-and its credentials come from, ``vault_login.py`` how a token is had and kept, ``vault_wire.py`` how
-a request goes out, and ``vault_answers.py`` what each answer and each failure means.
+and its credentials come from, ``vault_login.py`` how a token is had and kept (its life:
+``vault_lease.py``), ``vault_wire.py`` how a request goes out (over ``vault_connections.py``), and
+``vault_errors.py`` what each answer and each failure means.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
-from cmzon_secrets.clouds.vault_answers import Answer, OutcomeUnknown, Refused
+from cmzon_secrets.clouds.pool import Pool
+from cmzon_secrets.clouds.vault_errors import Answer, OutcomeUnknown, Refused, reason
 from cmzon_secrets.clouds.vault_login import Lease, Logins
-from cmzon_secrets.clouds.vault_place import OPTIONS, Place
+from cmzon_secrets.clouds.vault_place import OPTIONS, Credentials, Place
 from cmzon_secrets.clouds.vault_wire import Request, Wire
 from cmzon_secrets.deadline import DEFAULT_DEADLINE, Deadline
 from cmzon_secrets.errors import (
@@ -30,12 +33,22 @@ from cmzon_secrets.errors import (
 )
 from cmzon_secrets.forks import renew_in_child
 
-__all__ = ["OPTIONS", "Calls", "OutcomeUnknown", "Place", "Refused", "Session", "session"]
+__all__ = [
+    "OPTIONS",
+    "Calls",
+    "Credentials",
+    "OutcomeUnknown",
+    "Place",
+    "Refused",
+    "Session",
+    "session",
+]
 
 
 def session(place: Place) -> Session:
-    """The session of this process for ``place``: made at its first use, then always the same."""
-    return _SESSIONS.of(place)
+    """The session of this process for ``place``: made at its first use, then the same
+    until it was not used for long (``pool.py``)."""
+    return _SESSIONS.of(place, lambda: Session(place))
 
 
 class Session:
@@ -59,6 +72,20 @@ class Session:
     def exchange(self, request: Request, deadline: Deadline, uri: str) -> Answer:
         """``Wire.exchange`` over the connections of this process, opened when first needed."""
         return self._opened().exchange(request, deadline, uri)
+
+    def log_out(self, *, uri: str) -> None:
+        """Revoke the token of our own login; one that was handed over is left, and so is one that the
+        server does not revoke (a batch token). Raises ProviderUnavailable."""
+        lease = self.logins.surrendered()
+        if lease is not None:
+            deadline = Deadline(uri=uri, clock=self._clock)
+            request = Request("POST", "auth/token/revoke-self", json={}, token=lease.token)
+            with suppress(Refused):
+                self.exchange(request, deadline, uri)
+
+    def close(self) -> None:
+        """Give back idle connections; new ones are opened when needed."""
+        self._wire = None  # whoever is at work with it holds it, and no longer
 
     def after_fork(self) -> None:
         """In a child: connections of its own; the token is good for both."""
@@ -175,7 +202,7 @@ class Calls:
             return self._session.logins.after_denial(used, what, self.deadline, self._uri)
         except AccessDenied as error:
             told = f"{self._uri} — permission denied for {request.path}, and a new login failed"
-            raise retold(error, f"{told}: {error.message.partition(' — ')[2]}") from None
+            raise retold(error, f"{told}: {reason(error)}") from None
 
     def _sent(self, request: Request, lease: Lease | None) -> dict[str, Any]:
         if lease is not None:
@@ -223,22 +250,4 @@ _CAPABILITIES = {
 }
 
 
-class _Sessions:
-    """Each place's one session."""
-
-    def __init__(self) -> None:
-        self._of: dict[Place, Session] = {}
-        self._lock = threading.Lock()
-        renew_in_child(self)
-
-    def of(self, place: Place) -> Session:
-        with self._lock:
-            if place not in self._of:
-                self._of[place] = Session(place)
-            return self._of[place]
-
-    def after_fork(self) -> None:
-        self._lock = threading.Lock()
-
-
-_SESSIONS = _Sessions()
+_SESSIONS: Pool[Session] = Pool(inherited=True)

@@ -11,17 +11,18 @@ Sources: https://developer.hashicorp.com/vault/api-docs/auth and /concepts/token
 from __future__ import annotations
 
 import math
-import random
 import re
 import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
+from cmzon_secrets.answers import printable
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
-from cmzon_secrets.clouds.vault_answers import Answer, OutcomeUnknown, Refused
+from cmzon_secrets.clouds.vault_errors import Answer, OutcomeUnknown, Refused, reason
+from cmzon_secrets.clouds.vault_lease import LAST_SECONDS, RENEW_AT, Denial, Lease
 from cmzon_secrets.clouds.vault_place import Credentials, Source, is_credential
 from cmzon_secrets.clouds.vault_wire import Request
 from cmzon_secrets.deadline import Deadline
@@ -38,10 +39,6 @@ __all__ = ["Lease", "Logins"]
 
 REFUSAL_KEPT = 30.0
 """Seconds that a refusal is believed without asking for a new token again."""
-RENEW_AT = 2 / 3
-"""Of a token's life, give or take a tenth: not all processes of a fleet at once."""
-LAST_SECONDS, LAST_PART = 5.0, 0.1
-"""What is left of a life when it is no longer renewed but replaced: the longer of the two."""
 FIRST_LOOK = 30.0
 """Seconds until the life of a token that was handed to us is looked up: a command is over by then."""
 RENEWAL_TIMEOUT = 3.0
@@ -49,37 +46,9 @@ RENEWAL_TIMEOUT = 3.0
 
 _SECRET_ID_PATH = re.compile(r"auth/(?P<mount>.+)/role/(?P<role>[^/]+)/secret-id")
 
+_Refusal = TypeVar("_Refusal", bound=CMzonSecretsError)
+
 Exchange = Callable[[Request, Deadline, str], Answer]
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A token and its life, in seconds of the monotonic clock; ``ends`` and ``due`` are infinite for
-    one that does not end. ``ttl``: its first life, None where that is not known."""
-
-    token: str = field(repr=False)
-    ttl: float | None = None
-    ends: float = math.inf
-    due: float = math.inf
-    renewable: bool = False
-
-    @classmethod
-    def of(cls, token: str, seconds: float, *, renewable: bool, now: float) -> Lease:
-        """One of this length from ``now``; 0 seconds is a token without end."""
-        if seconds <= 0:
-            return cls(token, 0.0)
-        # Not for safety: so that a fleet that started together does not renew together.
-        due = now + seconds * RENEW_AT * random.uniform(0.9, 1.1)  # noqa: S311
-        return cls(token, seconds, now + seconds, due, renewable)
-
-    def is_shorter_than(self, before: Lease) -> bool:
-        """After a renewal: the maximum is near. A second is what the server's rounding takes."""
-        return self.ttl is not None and before.ttl is not None and self.ttl < before.ttl - 1
-
-    def nearly_over(self, now: float) -> bool:
-        """Too little is left to renew it."""
-        life = self.ttl or math.inf
-        return self.ends - now < min(max(LAST_SECONDS, LAST_PART * life), life / 4)
 
 
 class Logins:
@@ -93,8 +62,8 @@ class Logins:
         self._clock = clock
         self._lease: Lease | None = None
         self._lock = threading.Lock()
-        self._denials: dict[str, tuple[bool, float]] = {}
-        self._refusal: tuple[dict[str, str], AccessDenied, float] | None = None
+        self._denials: dict[str, Denial] = {}
+        self._refusal: tuple[dict[str, str], CMzonSecretsError, float] | None = None
         self._secret_id: str | None = None
         self._unwrapping: AccessDenied | None = None
 
@@ -114,6 +83,11 @@ class Logins:
             return lease
         return self._prolonged(lease, deadline, uri)
 
+    def surrendered(self) -> Lease | None:
+        """The token of a login of our own, forgotten here; None where it was handed to us."""
+        lease, self._lease = (self._lease, None) if self._may_log_in else (None, self._lease)
+        return lease
+
     def after_denial(self, used: Lease, what: str, deadline: Deadline, uri: str) -> Lease | None:
         """The server denied ``what`` to ``used``: another token to try once, or None: it is meant.
 
@@ -121,24 +95,25 @@ class Logins:
         """
         newest = self._lease
         if newest is None or newest.token == used.token:
-            if self._may_log_in and self._remembered(what) is not None:
+            if self._may_log_in and self._remembered(what):
                 return None
             newest = self._replaced(used, deadline, uri)
         return None if newest.token == used.token else newest
 
     def is_known(self, used: Lease, what: str, deadline: Deadline, uri: str) -> bool:
         """Whether the server knows the token to which it denied ``what``: asked for once in a while."""
-        known = self._remembered(what)
-        if known is None:
+        denial = self._remembered(what)
+        if denial is None or denial.token != used.token:
             known = self._looks_known(used, deadline, uri)
             now = self._clock.monotonic()
-            kept = {k: v for k, v in self._denials.items() if v[1] > now}
-            self._denials = {**kept, what: (known, now + REFUSAL_KEPT)}
-        return known
+            denial = Denial(used.token, known, now + REFUSAL_KEPT)
+            kept = {k: d for k, d in self._denials.items() if d.until > now}
+            self._denials = {**kept, what: denial}
+        return denial.known
 
-    def _remembered(self, what: str) -> bool | None:
-        known, until = self._denials.get(what, (None, 0.0))
-        return known if until > self._clock.monotonic() else None
+    def _remembered(self, what: str) -> Denial | None:
+        denial = self._denials.get(what)
+        return denial if denial and denial.until > self._clock.monotonic() else None
 
     def _looks_known(self, lease: Lease, deadline: Deadline, uri: str) -> bool:
         request = Request("GET", "auth/token/lookup-self", token=lease.token, repeatable=True)
@@ -235,16 +210,38 @@ class Logins:
         path = f"auth/{self._credentials.mount}/login"
         request = Request("POST", path, json=payload, repeatable=True)
         try:
-            return self._lease_of(_auth(self._exchange(request, deadline, uri), uri))
+            auth = _auth(self._exchange(request, deadline, uri), uri)
         except Refused as refusal:
-            error = self._login_refused(refusal, uri)
-            self._refusal = (payload, error, self._clock.monotonic() + REFUSAL_KEPT)
-            raise error from None
+            raise self._noted(self._login_refused(refusal, uri), payload) from None
         except TokenNotFound as error:
             raise ConfigurationError(
                 f"{uri} — no auth method is mounted at auth/{self._credentials.mount}",
                 hint="check auth= and auth_mount=: bao auth list",
             ) from error
+        other = self._other_role(auth)
+        if other is not None:
+            raise self._noted(self._is_other_role(other, uri), payload)
+        return self._lease_of(auth)
+
+    def _other_role(self, auth: dict[str, Any]) -> str | None:
+        """The AppRole that its role ID belongs to, where the URI names another."""
+        metadata = auth.get("metadata")
+        found = metadata.get("role_name") if isinstance(metadata, dict) else None
+        asked = self._credentials.role if self._credentials.auth == "approle" else None
+        return found if asked and isinstance(found, str) and found != asked else None
+
+    def _is_other_role(self, other: str, uri: str) -> ConfigurationError:
+        source, role = self._credentials.role_id, self._credentials.role
+        return ConfigurationError(
+            f"{uri} — {source.name if source else ''} is that of the role {printable(other)!r},"
+            f" and the URI says role={role}",
+            hint="correct one of the two",
+        )
+
+    def _noted(self, error: _Refusal, payload: dict[str, str]) -> _Refusal:
+        """``error``, which for a while is the answer to ``payload`` without asking again."""
+        self._refusal = (payload, error, self._clock.monotonic() + REFUSAL_KEPT)
+        return error
 
     @property
     def _may_log_in(self) -> bool:
@@ -258,7 +255,8 @@ class Logins:
                 raise _for(uri, error)
 
     def _handed_over(self, uri: str) -> Lease:
-        token, now = self._given(self._credentials.secret, uri), self._clock.monotonic()
+        token = self._given("token", self._credentials.secret, uri)
+        now = self._clock.monotonic()
         kept = self._lease
         same = kept is not None and kept.token == token
         lease = kept if kept is not None and same else Lease(token)
@@ -267,19 +265,21 @@ class Logins:
     def _payload(self, deadline: Deadline, uri: str) -> dict[str, str]:
         ours = self._credentials
         if ours.auth != "approle":
-            payload = {"jwt": self._given(ours.secret, uri)}
+            payload = {"jwt": self._given("jwt", ours.secret, uri)}
             return payload | ({"role": ours.role} if ours.role else {})
-        payload = {"role_id": self._given(ours.role_id, uri)}
+        role_id = self._given("role_id", ours.role_id, uri)
         if ours.wrapped:
-            payload["secret_id"] = self._unwrapped(deadline, uri)
-        elif ours.secret is not None:  # a role may be bound to addresses instead
-            payload["secret_id"] = self._given(ours.secret, uri)
-        return payload
+            return {"role_id": role_id, "secret_id": self._unwrapped(deadline, uri)}
+        return {"role_id": role_id, "secret_id": self._given("secret_id", ours.secret, uri)}
 
-    def _given(self, source: Source | None, uri: str) -> str:
+    def _given(self, what: str, source: Source | None, uri: str) -> str:
         if source is None:
-            what = "VAULT_ROLE_ID" if self._credentials.auth == "approle" else "VAULT_JWT_FILE"
-            raise AccessDenied(f"{uri} — no credentials: {what} is not set", uri=uri)
+            said, hint = _NOT_GIVEN[what]
+            role = shlex.quote(
+                f"auth/{self._credentials.mount}/role/{self._credentials.role or 'ROLE'}"
+            )
+            hint = hint.format(role=role)
+            raise AccessDenied(f"{uri} — no credentials: {said}", uri=uri, hint=hint)
         return source.read(uri)
 
     def _login_refused(self, refusal: Refused, uri: str) -> AccessDenied:
@@ -304,7 +304,7 @@ class Logins:
         if self._unwrapping is not None:
             raise _for(uri, self._unwrapping)
         if self._secret_id is None:
-            wrapping = self._given(self._credentials.secret, uri)
+            wrapping = self._given("secret_id", self._credentials.secret, uri)
             request = Request("POST", "sys/wrapping/unwrap", token=wrapping)
             try:
                 self._check_origin(wrapping, deadline, uri)
@@ -347,6 +347,21 @@ class Logins:
         return self._credentials.secret.name if self._credentials.secret else ""
 
 
+_NOT_GIVEN = {
+    "token": ("there is no token", "export VAULT_TOKEN"),
+    "jwt": ("VAULT_JWT_FILE is not set", "export VAULT_JWT_FILE=PATH, a file with the JWT alone"),
+    "role_id": (
+        "VAULT_ROLE_ID is not set",
+        "export VAULT_ROLE_ID; to see it: bao read {role}/role-id",
+    ),
+    "secret_id": (
+        "there is no secret ID",
+        "set VAULT_SECRET_ID, VAULT_SECRET_ID_FILE or VAULT_WRAPPED_SECRET_ID;"
+        " to make one: bao write -force {role}/secret-id",
+    ),
+}
+"""Which credential → what is said where it is missing, and the remedy."""
+
 _INTERCEPTED = (
     "is not valid: it is expired, or somebody unwrapped it before us: it may have been intercepted",
     "if it cannot have expired, revoke the secret IDs of the role first; then make a new one",
@@ -354,9 +369,9 @@ _INTERCEPTED = (
 _ANSWER_LOST = ("was sent to be unwrapped, and the answer was lost", "make a new one")
 
 
-def _for(uri: str, error: AccessDenied) -> AccessDenied:
+def _for(uri: str, error: _Refusal) -> _Refusal:
     """The same to another who asks."""
-    return retold(error, f"{uri} — {error.message.partition(' — ')[2]}", uri=uri)
+    return retold(error, f"{uri} — {reason(error)}", uri=uri)
 
 
 def _auth(answer: Answer, uri: str) -> dict[str, Any]:

@@ -9,15 +9,19 @@ SECRET_ID_FILE WRAPPED_SECRET_ID JWT_FILE``. An option beats a variable, and BAO
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn, SupportsIndex
 
 from cmzon_secrets.clouds.vault_wire import TLSFiles
 from cmzon_secrets.errors import AccessDenied, ConfigurationError, InvalidURI
 from cmzon_secrets.http import checked_base_url
+from cmzon_secrets.tokens import MASK
 from cmzon_secrets.uri import Location
 
 __all__ = ["OPTIONS", "Credentials", "Place", "Source", "is_credential"]
@@ -65,6 +69,37 @@ class Place:
         return cls(address, _namespace(namespace), tls, credentials, tuple(found.origins.items()))
 
 
+class Hidden:
+    """A text that nothing shows, copies into a dict or pickles; equal by value."""
+
+    __slots__ = ("_reveal",)
+
+    def __init__(self, text: str) -> None:
+        # A closure, as in Token: nothing that looks at an object's members finds a string.
+        self._reveal: Callable[[], str] = lambda: text
+
+    def reveal(self) -> str:
+        """The text. Put it where it is needed and nowhere else."""
+        return self._reveal()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Hidden):
+            return NotImplemented
+        return hmac.compare_digest(self.reveal().encode(), other.reveal().encode())
+
+    def __hash__(self) -> int:
+        return hash(self.reveal())
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __deepcopy__(self, memo: object) -> Hidden:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("a credential cannot be pickled: open the place in the other process")
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where a credential is: in a variable (``text``, taken when the place was opened) or in a file
@@ -72,14 +107,14 @@ class Source:
     is said, with the remedy, where there is no such file."""
 
     name: str
-    text: str | None = field(default=None, repr=False)
+    text: Hidden | None = None
     path: str | None = None
     absent: tuple[str, str] | None = None
 
     def read(self, uri: str) -> str:
         """The credential. Raises AccessDenied where there is none, or what is there cannot be one."""
-        text = self.text if self.path is None else self._from_file(uri)
-        text = (text or "").strip()
+        text = self.text.reveal() if self.text else self._from_file(uri)
+        text = text.strip()
         if not is_credential(text):
             raise AccessDenied(f"{uri} — {self.name} holds no credential", uri=uri)
         return text
@@ -236,7 +271,7 @@ def _refuse_odd_names(location: Location, **names: str | None) -> None:
 def _token_source() -> Source:
     name, token = _variable("TOKEN")
     if token is not None:
-        return Source(name, token)
+        return Source(name, Hidden(token))
     return Source("~/.vault-token", path=_expanded("~/.vault-token"), absent=_NO_TOKEN)
 
 
@@ -248,7 +283,7 @@ _NO_TOKEN = (
 
 def _approle(mount: str, role: str | None) -> Credentials:
     role_name, role_id = _variable("ROLE_ID")
-    role_source = Source(role_name, role_id) if role_id else None
+    role_source = Source(role_name, Hidden(role_id)) if role_id else None
     for variable, in_file, wrapped in (
         ("SECRET_ID", False, False),
         ("SECRET_ID_FILE", True, False),
@@ -257,7 +292,7 @@ def _approle(mount: str, role: str | None) -> Credentials:
         name, value = _variable(variable)
         if value is not None:
             named = f"{name} ({value})" if in_file else name
-            source = Source(named, path=value) if in_file else Source(named, value)
+            source = Source(named, path=value) if in_file else Source(named, Hidden(value))
             return Credentials("approle", mount, role, source, role_source, wrapped)
     return Credentials("approle", mount, role, None, role_source)
 

@@ -1,7 +1,7 @@
 """The wire to a Vault or OpenBao server: one request, one decoded answer, or an error of ours.
 
 ``hvac`` puts a request together; its exceptions are not used, because they drop status and headers
-and keep the whole body, which may be a secret. ``vault_answers.py`` says what each answer means.
+and keep the whole body, which may be a secret. ``vault_errors.py`` says what each answer means.
 
 No proxy or netrc is taken from the environment, and no redirect to another host followed: the
 token would go along.
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin
 
-from cmzon_secrets.clouds.vault_answers import (
+from cmzon_secrets.clouds.vault_connections import transport
+from cmzon_secrets.clouds.vault_errors import (
     Answer,
     Outcome,
     OutcomeUnknown,
@@ -141,7 +142,7 @@ def _again(outcome: Outcome, request: Request) -> bool:
 
 def _as_told(outcome: Outcome, request: Request, uri: str) -> Exception:
     if isinstance(outcome.error, Refused):
-        return outcome.error.without(_strings([request.json, request.token]))
+        return outcome.error.without(_secrets(request))
     if outcome.fate == "unknown" and not request.repeatable:
         return OutcomeUnknown(
             f"{outcome.error} — what was sent may have taken effect",
@@ -152,18 +153,33 @@ def _as_told(outcome: Outcome, request: Request, uri: str) -> Exception:
 
 
 def _bounded(response: Any) -> bytes:
+    """The body, not decompressed: a small one could become a very large one."""
     import requests
+    import urllib3
 
     body = bytearray()
-    for chunk in response.iter_content(65536):
-        body += chunk
-        if len(body) > MAX_ANSWER:
-            raise requests.exceptions.ContentDecodingError("longer than any answer may be")
+    try:
+        for chunk in response.raw.stream(65536, decode_content=False):
+            body += chunk
+            if len(body) > MAX_ANSWER:
+                raise requests.exceptions.ContentDecodingError("longer than any answer may be")
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.exceptions.ConnectionError(error) from error
     return bytes(body)
 
 
+def _secrets(request: Request) -> Iterator[str]:
+    sent = request.json if isinstance(request.json, Mapping) else {}
+    yield from _strings([v for k, v in sent.items() if k not in _PUBLIC])
+    yield from _strings(request.token)
+
+
+_PUBLIC = frozenset({"role", "paths", "associated_data"})
+"""Members of what is sent that a refusal may repeat: of logins, of questions about rights, of transit."""
+
+
 def _strings(part: Any) -> Iterator[str]:
-    """The texts in what is sent that are long enough to be a secret."""
+    """The texts in it that are long enough to be a secret."""
     if isinstance(part, str) and len(part) >= 8:
         yield part
     elif isinstance(part, Mapping | list):
@@ -190,7 +206,7 @@ def _adapter(address: str, namespace: str | None, tls: TLSFiles) -> Any:
 
     session = Session()
     session.trust_env = False
-    session.headers["Accept-Encoding"] = "identity"  # no decompression bombs
+    session.headers["Accept-Encoding"] = "identity"  # nothing else is decoded: see _bounded
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     ca, context = _trust(tls)
     session.verify = ca
@@ -198,10 +214,9 @@ def _adapter(address: str, namespace: str | None, tls: TLSFiles) -> Any:
     options: dict[str, Any] = {"ssl_context": context}
     if tls.server_name:
         options |= {"server_hostname": tls.server_name, "assert_hostname": tls.server_name}
-    transport = requests.adapters.HTTPAdapter(POOL, POOL)
-    transport.init_poolmanager(POOL, POOL, **options)
-    session.mount("https://", transport)
-    session.mount("http://", transport)
+    both = transport(POOL, **options)
+    session.mount("https://", both)
+    session.mount("http://", both)
     return RawAdapter(address, session=session, namespace=namespace, allow_redirects=False)
 
 

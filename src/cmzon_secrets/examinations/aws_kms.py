@@ -6,23 +6,26 @@ import re
 from collections.abc import Iterator
 
 from cmzon_secrets import permissions
-from cmzon_secrets.clouds.aws_kms import KMSKey
+from cmzon_secrets.clouds.aws_kms import KeyName
 from cmzon_secrets.errors import CMzonSecretsError
 from cmzon_secrets.examinations.aws_service import examine_certificate, examine_service, region_of
+from cmzon_secrets.examinations.rights import policy_command
 from cmzon_secrets.examinations.sealing import examine_sealing
 from cmzon_secrets.findings import Finding, Role
 from cmzon_secrets.providers.aws_kms import AWSKMSCiphertext
 from cmzon_secrets.sealing_keys.aws_kms import AWSKMSKey
+from cmzon_secrets.uri import Location
 
 __all__ = ["examine", "policy"]
 
 _ID = re.compile(r"(key/)?(?P<id>[0-9a-f-]{36}|mrk-[0-9a-f]{32})", re.ASCII)
 
 
-def policy(subject: AWSKMSKey | AWSKMSCiphertext, role: Role) -> str:
+def policy(location: Location, role: Role) -> str:
     """The policy for this key; of its ARN, what the URI does not say is to be filled in."""
-    scheme = "awskms-key" if isinstance(subject, AWSKMSKey) else "awskms"
-    return permissions.policy(scheme, role, {"kms_key_arn": _key_arn(subject.kms)})
+    scheme = "awskms" if "ciphertext" in location.options else "awskms-key"
+    arn = _key_arn(KeyName.from_location(location))
+    return permissions.policy(scheme, role, {"kms_key_arn": arn})
 
 
 def examine(subject: AWSKMSKey | AWSKMSCiphertext, role: Role) -> Iterator[Finding]:
@@ -35,13 +38,13 @@ def examine(subject: AWSKMSKey | AWSKMSCiphertext, role: Role) -> Iterator[Findi
     yield from examine_service(subject.kms.service)
 
 
-def _key_arn(key: KMSKey) -> str:
+def _key_arn(named: KeyName) -> str:
     """The key's ARN: policies name keys by it, never by an alias."""
-    name, region = key.name.key, region_of(key.name.place)
+    name, region = named.key, region_of(named.place)
     if name.startswith("arn:") and ":key/" in name:
         return name
-    named = _ID.fullmatch(name)
-    return f"arn:aws:kms:{region}:ACCOUNT:key/{named['id'] if named else 'KEY_ID'}"
+    found = _ID.fullmatch(name)
+    return f"arn:aws:kms:{region}:ACCOUNT:key/{found['id'] if found else 'KEY_ID'}"
 
 
 def _stored(provider: AWSKMSCiphertext) -> Iterator[Finding]:
@@ -51,6 +54,6 @@ def _stored(provider: AWSKMSCiphertext) -> Iterator[Finding]:
     except CMzonSecretsError:
         yield Finding("permissions.least", "ok", "it cannot encrypt with the key", provider.uri)
     else:
-        remedy = "grant what `cmzon-secrets doctor --policy reader URI` prints, and no more"
+        remedy = f"grant what `{policy_command('reader', provider.uri)}` prints, and no more"
         message = "it may also encrypt with the key, which a reader need not"
         yield Finding("permissions.excess", "note", message, provider.uri, remedy)

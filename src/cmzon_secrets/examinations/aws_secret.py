@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from cmzon_secrets import permissions
-from cmzon_secrets.clouds.aws import Calls, Refused, Service
-from cmzon_secrets.errors import CMzonSecretsError
+from cmzon_secrets.clouds.aws import Calls, Place, Refused, Service
+from cmzon_secrets.errors import AccessDenied, CMzonSecretsError
 from cmzon_secrets.examinations.aws_service import (
     DENIALS,
     examine_certificate,
@@ -23,9 +23,10 @@ from cmzon_secrets.examinations.aws_service import (
     granted,
     region_of,
 )
-from cmzon_secrets.findings import Finding, Role, Severity
+from cmzon_secrets.examinations.rights import Excess, judged, policy_command
+from cmzon_secrets.findings import Finding, Role
 from cmzon_secrets.providers.aws_secrets_manager import AWSSecretsManager
-from cmzon_secrets.uri import split
+from cmzon_secrets.uri import Location, split
 
 __all__ = ["examine", "policy"]
 
@@ -61,14 +62,16 @@ _BESIDE = (
     _Right("PutSecretValue", "others", _NOBODY, f"it may write other secrets: {_OTHERS}"),
     _Right("DeleteSecret", "others", _NOBODY, f"it may delete other secrets: {_OTHERS}"),
 )
+_SIMULATED = _ON_SECRET[1:]
+"""That it may be read, reading shows."""
 _Held = dict[_Right, bool]
 
 
-def policy(store: AWSSecretsManager, role: Role) -> str:
+def policy(location: Location, role: Role) -> str:
     """The policy for this secret; of its ARNs, what the URI does not say is to be filled in."""
-    region = region_of(store.service.place)
+    region = region_of(Place.from_location(location))
     names = {
-        "secret_arn": _arn(_name(store), region),
+        "secret_arn": _arn(location.name, region),
         "kms_key_arn": f"arn:aws:kms:{region}:ACCOUNT:key/KEY_ID",
     }
     return permissions.policy("awssecretsmanager", role, names)
@@ -79,17 +82,15 @@ def examine(store: AWSSecretsManager, role: Role) -> Iterator[Finding]:
     yield examine_certificate(store.service)
     name, calls = _name(store), store.service.begin()
     arn, may_describe, findings = _described(calls, name)
-    held = _probed(calls, name) | {_ON_SECRET[1]: may_describe}
-    told = _simulated(store.service, arn) if arn is not None else None
-    held |= told or {}
+    probed = _probed(calls, name) | {_ON_SECRET[1]: may_describe}
+    told, untold = _simulated(store.service, arn)
     yield from examine_service(store.service)
     yield from findings
-    yield from _held_against(held, role)
-    if told is None:
-        unasked = [right.action for right in _ON_SECRET if right not in held]
+    yield from _held_against(probed, told, role, store.uri)
+    if untold:
+        unasked = [right.action for right in _SIMULATED if right not in probed]
         message = f"not asked: {', '.join(unasked)} on it, for no probe of them is harmless"
-        evidence = "iam:SimulatePrincipalPolicy would tell, and is refused"
-        yield Finding("permissions.unasked", "note", message, evidence)
+        yield Finding("permissions.unasked", "note", message, untold)
 
 
 def _described(calls: Calls, name: str) -> tuple[str | None, bool, list[Finding]]:
@@ -130,20 +131,30 @@ def _probed(calls: Calls, name: str) -> _Held:
     }
 
 
-def _simulated(service: Service, arn: str) -> _Held | None:
-    """What IAM says of our own policies; None where we may not ask it."""
-    actions = {f"secretsmanager:{right.action}": right for right in _ON_SECRET}
+def _simulated(service: Service, arn: str | None) -> tuple[_Held, str]:
+    """What IAM says of our own policies; else why it says nothing."""
+    if arn is None:
+        return (
+            {},
+            "IAM could tell by the secret's ARN, which is unknown: DescribeSecret did not tell",
+        )
+    actions = {f"secretsmanager:{right.action}": right for right in _SIMULATED}
     try:
+        principal = service.whoami().arn
+        if principal.endswith(":root"):
+            return {}, f"IAM simulates nothing for {principal}"
         answer = Service("iam", service.place, uri=service.uri, clock=service.clock).begin()(
             "simulate_principal_policy",
-            PolicySourceArn=_principal(service.whoami().arn),
+            PolicySourceArn=_principal(principal),
             ActionNames=list(actions),
             ResourceArns=[arn],
         )
-    except CMzonSecretsError:
-        return None
+    except AccessDenied:
+        return {}, "iam:SimulatePrincipalPolicy would tell, and is refused"
+    except CMzonSecretsError as error:
+        return {}, f"iam:SimulatePrincipalPolicy would tell, and did not: {error}"
     results = answer.get("EvaluationResults", ())
-    return {actions[r["EvalActionName"]]: r["EvalDecision"] == "allowed" for r in results}
+    return {actions[r["EvalActionName"]]: r["EvalDecision"] == "allowed" for r in results}, ""
 
 
 def _principal(arn: str) -> str:
@@ -152,22 +163,29 @@ def _principal(arn: str) -> str:
     return f"{session[1]}:iam::{session[2]}:role/{session[3]}" if session else arn
 
 
-def _held_against(held: _Held, role: Role) -> Iterator[Finding]:
-    remedy = f"grant what `cmzon-secrets doctor --policy {role} URI` prints, and no more"
-    missing = sorted(r.action for r, has in held.items() if not has and role in r.needed_by)
-    excess = [right for right, has in held.items() if has and role not in right.needed_by]
-    if missing:
-        message = f"as a {role} it lacks: {', '.join(missing)}"
-        evidence = "AWS answers AccessDenied"
-        yield Finding("permissions.missing", "problem", message, evidence, remedy)
-    for right in excess:
-        severity: Severity = "warning" if right.grave else "note"
-        evidence = f"secretsmanager:{right.action} on {right.on}"
-        yield Finding("permissions.excess", severity, right.excess, evidence, remedy)
-    if not missing and not excess:
-        evidence = ", ".join(f"{right.action} on {right.on}" for right in held)
-        message = f"as far as can be asked, it may what a {role} needs, no more"
-        yield Finding("permissions.least", "ok", message, evidence)
+def _held_against(probed: _Held, told: _Held, role: Role, uri: str) -> Iterator[Finding]:
+    """What was answered counts for more than what is simulated, which knows no resource policy."""
+    held = told | probed
+    lacking = [right for right, has in held.items() if not has and role in right.needed_by]
+    doubted = sorted(right.action for right in lacking if right not in probed)
+    remedy = f"grant what `{policy_command(role, uri)}` prints, and no more"
+    if doubted:
+        message = f"as a {role} it may lack, where no other policy grants it: {', '.join(doubted)}"
+        evidence = "simulation of the caller's own policies"
+        yield Finding("permissions.simulated", "warning", message, evidence, remedy)
+    found = judged(
+        role,
+        sorted(right.action for right in lacking if right in probed),
+        [
+            Excess(r.excess, f"secretsmanager:{r.action} on {r.on}", r.grave)
+            for r, has in held.items()
+            if has and role not in r.needed_by
+        ],
+        denied="AWS answers AccessDenied",
+        asked=", ".join(f"{right.action} on {right.on}" for right in held),
+        remedy=remedy,
+    )
+    yield from (f for f in found if not doubted or f.check != "permissions.least")
 
 
 def _name(store: AWSSecretsManager) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 from cmzon_secrets.clock import SYSTEM_CLOCK
 from cmzon_secrets.clouds.aws import Place, Refused, Service
-from cmzon_secrets.clouds.aws_sessions import SESSIONS
 from cmzon_secrets.errors import AccessDenied, CMzonSecretsError
 from cmzon_secrets.examinations.endpoints import clock_finding, tls_finding
 from cmzon_secrets.findings import Finding
@@ -21,10 +20,8 @@ DENIALS = frozenset({"AccessDenied", "AccessDeniedException"})
 
 def examine_certificate(service: Service) -> Finding:
     """Asked for first: it may be why nothing else answers."""
-    service.begin().credential_source()  # a client needs some
-    url = SESSIONS.session(service.place).client(service.name).meta.endpoint_url
     ca = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
-    return tls_finding("tls.aws", url, ca=ca or None, now=SYSTEM_CLOCK.now())
+    return tls_finding("tls.backend", service.endpoint, ca=ca or None, now=SYSTEM_CLOCK.now())
 
 
 def examine_service(service: Service) -> Iterator[Finding]:
@@ -33,7 +30,7 @@ def examine_service(service: Service) -> Iterator[Finding]:
     yield from _caller(service)
     skew = service.clock_skew if skew is None else skew
     if skew is not None:  # how far AWS is ahead of us
-        yield clock_finding("clock.aws", "AWS", timedelta(seconds=-skew))
+        yield clock_finding("clock.backend", "AWS", timedelta(seconds=-skew))
 
 
 def region_of(place: Place) -> str:
@@ -66,8 +63,7 @@ def _caller(service: Service) -> Iterator[Finding]:
         message = "not known as whom: STS did not tell"
         yield Finding("credentials.source", "note", message, str(error), error.hint)
         return
-    region = SESSIONS.session(service.place).region
-    evidence = f"from {source}; account {caller.account}, region {region}"
+    evidence = f"from {source}; account {caller.account}, region {service.region}"
     yield Finding("credentials.source", "ok", f"it is {caller.arn}", evidence)
     if caller.arn.endswith(":root"):
         remedy = "delete the root user's access keys, and use a role"

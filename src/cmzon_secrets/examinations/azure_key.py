@@ -15,16 +15,18 @@ from cmzon_secrets.examinations.azure_vault import (
     nowhere,
     vault_id,
 )
+from cmzon_secrets.examinations.rights import policy_command
 from cmzon_secrets.examinations.sealing import examine_sealing, may_seal
 from cmzon_secrets.findings import Finding, Role
 from cmzon_secrets.sealing_keys.azure_key import AzureKey
-from cmzon_secrets.uri import split
+from cmzon_secrets.uri import Location, split
 
 __all__ = ["examine", "policy"]
 
 
-def policy(_key: AzureKey, role: Role) -> str:
+def policy(location: Location, role: Role) -> str:
     """The role definition. It holds for every key; where it is assigned says for which."""
+    name_of(location, "keys")  # so that a URI that means nothing gets none
     return permissions.policy("azurekeyvault-key", role, {"resource_group_id": GROUP})
 
 
@@ -43,7 +45,7 @@ def examine(key: AzureKey, role: Role) -> Iterator[Finding]:
         message = "it may use other keys: its role is assigned to the vault, not to the key"
         evidence = "wrap with a key that is not there: 404 and not 403"
         remedy = (
-            f"assign the role that `cmzon-secrets doctor --policy {role} URI` prints,"
+            f"assign the role that `{policy_command(role, key.uri)}` prints,"
             f" --scope {vault_id(vault)}/keys/{name}"
         )
         yield Finding("permissions.excess", "warning", message, evidence, remedy)

@@ -15,9 +15,10 @@ from cmzon_secrets.examinations.azure_vault import (
     nowhere,
     vault_id,
 )
+from cmzon_secrets.examinations.rights import Excess, judged, policy_command
 from cmzon_secrets.findings import Finding, Role
 from cmzon_secrets.providers.azure_key_vault import SUFFIX, AzureKeyVault
-from cmzon_secrets.uri import split
+from cmzon_secrets.uri import Location, split
 
 __all__ = ["examine", "policy"]
 
@@ -32,8 +33,9 @@ class _Probe(NamedTuple):
     has: Callable[[Calls], bool]
 
 
-def policy(_store: AzureKeyVault, role: Role) -> str:
+def policy(location: Location, role: Role) -> str:
     """The role definition. It holds for every token; where it is assigned says for which."""
+    name_of(location, "secrets")  # so that a URI that means nothing gets none
     return permissions.policy("azurekeyvault", role, {"resource_group_id": GROUP})
 
 
@@ -45,22 +47,19 @@ def examine(store: AzureKeyVault, role: Role) -> Iterator[Finding]:
     held = [(probe, probe.has(calls)) for probe in _probes(name)]
     yield from examine_vault(vault, calls)
     scope = f"{vault_id(vault)}/secrets/{name}"
-    remedy = (
-        f"assign the role that `cmzon-secrets doctor --policy {role} URI` prints, and no other,"
-        f" --scope {scope}" + (f" and {scope}{SUFFIX}" if role == "rotator" else "")
+    yield from judged(
+        role,
+        [f"{p.right} on {p.on}" for p, has in held if not has and role in p.needed_by],
+        [
+            Excess(p.excess, f"{p.right} on {p.on}: 404 and not 403 for what is not there")
+            for p, has in held
+            if has and role not in p.needed_by
+        ],
+        denied="Key Vault answers 403 and not 404 to what is not there",
+        asked=", ".join(f"{probe.right} on {probe.on}" for probe, _ in held),
+        remedy=f"assign the role that `{policy_command(role, store.uri)}` prints, and no other,"
+        f" --scope {scope}" + (f" and {scope}{SUFFIX}" if role == "rotator" else ""),
     )
-    missing = [f"{p.right} on {p.on}" for p, has in held if not has and role in p.needed_by]
-    excess = [probe for probe, has in held if has and role not in probe.needed_by]
-    if missing:
-        message = f"as a {role} it lacks: {', '.join(missing)}"
-        evidence = "Key Vault answers 403 and not 404 to what is not there"
-        yield Finding("permissions.missing", "problem", message, evidence, remedy)
-    for probe in excess:
-        evidence = f"{probe.right} on {probe.on}: 404 and not 403 for what is not there"
-        yield Finding("permissions.excess", "warning", probe.excess, evidence, remedy)
-    if not missing and not excess:
-        evidence = ", ".join(probe.right for probe, _ in held)
-        yield Finding("permissions.least", "ok", f"as far as can be asked, just a {role}", evidence)
     yield Finding(
         "permissions.unasked",
         "note",

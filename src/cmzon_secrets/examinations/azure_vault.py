@@ -51,7 +51,7 @@ def examine_certificate(vault: Vault) -> Finding:
     """Asked for first: it may be why nothing else answers."""
     ca = vault.verify if isinstance(vault.verify, str) else os.environ.get("REQUESTS_CA_BUNDLE")
     now = SYSTEM_CLOCK.now()
-    return tls_finding("tls.vault", f"https://{vault.host}", ca=ca or None, now=now)
+    return tls_finding("tls.backend", f"https://{vault.host}", ca=ca or None, now=now)
 
 
 def examine_vault(vault: Vault, calls: Calls) -> Iterator[Finding]:
@@ -60,4 +60,4 @@ def examine_vault(vault: Vault, calls: Calls) -> Iterator[Finding]:
     evidence = f"{vault.host}; client id {vault.login.client or 'not given'}"
     yield Finding("credentials.source", "ok", f"a token was given to {calls.credential}", evidence)
     if calls.server_time is not None:
-        yield clock_finding("clock.vault", "Key Vault", now - calls.server_time)
+        yield clock_finding("clock.backend", "Key Vault", now - calls.server_time)

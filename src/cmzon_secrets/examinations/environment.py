@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.findings import Finding, Role
 from cmzon_secrets.providers.environment import EnvironmentVariable
+from cmzon_secrets.uri import Location, shown_variable
 
 __all__ = ["examine", "policy"]
 
 
-def policy(provider: EnvironmentVariable, role: Role) -> str:
+def policy(location: Location, role: Role) -> str:
     """Raises ConfigurationError: there is nothing to grant."""
     raise ConfigurationError(
-        f"{provider.uri} — a {role} of a variable needs no permission", hint="docs/backends/env.md"
+        f"env:{shown_variable(location.variable)} — a {role} of a variable needs no permission",
+        hint="docs/backends/env.md",
     )
 
 

@@ -18,6 +18,7 @@ from cmzon_secrets.sealing import MAGIC, SealingKey
 from cmzon_secrets.sealing_keys.environment import EnvironmentKey
 from cmzon_secrets.sealing_keys.key_file import KeyFile
 from cmzon_secrets.sealing_keys.passphrase import VARIABLE, PassphraseKey
+from cmzon_secrets.uri import Location
 
 __all__ = ["examine", "policy"]
 
@@ -27,10 +28,10 @@ MOST_NEIGHBOURS = 10_000
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def policy(store: SealedFile, role: Role) -> str:
+def policy(location: Location, role: Role) -> str:
     """Raises ConfigurationError: modes and owners are all there is. (Its key may have one.)"""
     raise ConfigurationError(
-        f"{store.uri} — what a {role} needs are modes and owners of files, and there is no policy",
+        f"{location} — what a {role} needs are modes and owners of files, and there is no policy",
         hint="docs/backends/file.md says which; without --policy they are examined",
     )
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from cmzon_secrets.errors import AccessDenied
+from cmzon_secrets.examinations.rights import policy_command
 from cmzon_secrets.findings import Finding, Role
 from cmzon_secrets.sealing import SealingKey
 
@@ -28,7 +29,7 @@ def examine_sealing(key: SealingKey, role: Role) -> Iterator[Finding]:
         message = f"as a rotator it cannot seal: {refusal}"
         yield Finding("permissions.missing", "problem", message, key.uri, refusal.hint)
     elif refusal is None and role == "reader":
-        remedy = "grant what `cmzon-secrets doctor --policy reader URI` prints, and no more"
+        remedy = f"grant what `{policy_command('reader', key.uri)}` prints, and no more"
         message = "this reader may also seal with the key"
         yield Finding("permissions.excess", "warning", message, key.uri, remedy)
     else:

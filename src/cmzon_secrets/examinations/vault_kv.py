@@ -11,11 +11,15 @@ from cmzon_secrets.examinations.vault_server import (
     examine_rights,
     examine_server,
     examine_token,
+    examine_wrapped,
+    leave,
 )
 from cmzon_secrets.findings import Finding, Role
-from cmzon_secrets.providers.vault_kv import VaultKV
+from cmzon_secrets.providers.vault_kv import VaultKV, mount_and_path
+from cmzon_secrets.providers.vault_layouts import layout_of
+from cmzon_secrets.uri import Location
 
-__all__ = ["examine", "policy"]
+__all__ = ["examine", "examine_wrapped", "leave", "policy"]
 
 _READ = frozenset({"read"})
 _WRITE = frozenset({"read", "update"})
@@ -23,16 +27,17 @@ _WRITES = frozenset({"create", "update", "patch", "delete", "sudo"})
 _ANY = frozenset({"create", "read", "update", "patch", "delete", "sudo"})
 
 
-def policy(store: VaultKV, role: Role) -> str:
+def policy(location: Location, role: Role) -> str:
     """The policy for this secret, by its layout."""
-    scheme = "hashivault-split" if store.layout == "split" else "hashivault"
-    return permissions.policy(scheme, role, {"mount": store.mount, "path": store.path})
+    scheme = "hashivault-split" if layout_of(location) == "split" else "hashivault"
+    mount, path = mount_and_path(location)
+    return permissions.policy(scheme, role, {"mount": mount, "path": path})
 
 
 def examine(store: VaultKV, role: Role) -> Iterator[Finding]:
     """The server, then whether the token may just what the role needs."""
     yield from examine_server(store)
-    yield from examine_token(store)
+    yield from examine_token(store, role)
     yield from examine_rights(store, role, _rules(store, role))
 
 

@@ -6,30 +6,36 @@ import secrets
 from collections.abc import Iterator
 
 from cmzon_secrets import permissions
+from cmzon_secrets.clouds.vault_paths import checked_segments
 from cmzon_secrets.examinations.vault_server import (
     Rule,
     examine_rights,
     examine_server,
     examine_token,
+    examine_wrapped,
+    leave,
 )
 from cmzon_secrets.findings import Finding, Role
 from cmzon_secrets.sealing_keys.vault_transit import VaultTransitKey
+from cmzon_secrets.uri import Location
 
-__all__ = ["examine", "policy"]
+__all__ = ["examine", "examine_wrapped", "leave", "policy"]
 
 _UPDATE = frozenset({"update"})
 _ANY = frozenset({"create", "read", "update", "patch", "delete", "sudo"})
 
 
-def policy(key: VaultTransitKey, role: Role) -> str:
+def policy(location: Location, role: Role) -> str:
     """The policy for this key."""
-    return permissions.policy("hashivault-transit", role, {"mount": key.mount, "key": key.name})
+    *mount, name = checked_segments(location, "hashivault-transit://MOUNT/KEY")
+    names = {"mount": "/".join(mount), "key": name}
+    return permissions.policy("hashivault-transit", role, names)
 
 
 def examine(key: VaultTransitKey, role: Role) -> Iterator[Finding]:
     """The server, then whether the token may just what the role needs."""
     yield from examine_server(key)
-    yield from examine_token(key)
+    yield from examine_token(key, role)
     yield from examine_rights(key, role, _rules(key, role))
 
 

@@ -82,7 +82,12 @@ class AWSKMSCiphertext(TokenProvider):
             return _token(plaintext)
         except InvalidToken as error:
             fault = error.message.partition(" — ")[2]
-            raise retold(error, f"{self._uri} — in its ciphertext: {fault}") from None
+            told = retold(error, f"{self._uri} — in its ciphertext: {fault}")
+        if plaintext.endswith(b"\n"):
+            told.hint = (
+                "a line feed was encrypted with it: encrypt it anew, with printf %s, not echo"
+            )
+        raise told
 
     def _ciphertext(self) -> bytes:
         content = self._content()

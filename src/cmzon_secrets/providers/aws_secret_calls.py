@@ -24,6 +24,8 @@ from cmzon_secrets.providers.aws_secret_values import (
     STAGING,
     TAG,
     Labels,
+    checked_secret,
+    checked_version,
     promotion,
     token_in,
 )
@@ -54,15 +56,17 @@ class SecretCalls:
             self.labels()
             return
         try:
-            self._calls("create_secret", expecting={_NOT_NOW, _EXISTS}, Name=self._name)
+            answer = self._calls("create_secret", expecting={_NOT_NOW, _EXISTS}, Name=self._name)
         except Refused as refused:
             if refused.code == _NOT_NOW:
                 raise self._told(refused) from refused.__cause__
+        else:
+            checked_secret(answer, self._service.uri)
 
     def current(self) -> Token:
         """The value of AWSCURRENT."""
         answer = self._ask("get_secret_value", VersionStage=CURRENT)
-        token = token_in(answer, self._service.uri)
+        token = token_in(checked_version(answer, self._service.uri), self._service.uri)
         if token is None:
             raise self.nothing_there()
         return token
@@ -73,7 +77,7 @@ class SecretCalls:
             answer = self._ask("get_secret_value", _NOT_FOUND, VersionId=version)
         except Refused:
             return None
-        return token_in(answer, self._service.uri)
+        return token_in(checked_version(answer, self._service.uri), self._service.uri)
 
     def labels_if_any(self) -> Labels | None:
         """Which version has which label; None where there is no secret."""
@@ -83,7 +87,7 @@ class SecretCalls:
             return None
         if answer.get("DeletedDate") is not None:
             raise self._deleted()
-        return Labels.described(answer)
+        return Labels.described(answer, self._service.uri)
 
     def labels(self) -> Labels:
         """The same, where a secret must be there. Raises TokenNotFound."""
@@ -105,7 +109,7 @@ class SecretCalls:
         except Refused as refused:
             why = f"its version {version} has another value already"
             raise self.conflict(why) from refused.__cause__
-        labels: list[str] = answer.get("VersionStages", [])
+        labels: list[str] = checked_version(answer, self._service.uri)["VersionStages"]
         return labels
 
     def move(self, label: str, *, to: str | None = None, off: str | None = None) -> bool:
@@ -113,9 +117,10 @@ class SecretCalls:
         versions = {"MoveToVersionId": to, "RemoveFromVersionId": off}
         given = {k: v for k, v in versions.items() if v is not None}
         try:
-            self._ask("update_secret_version_stage", *_LOST, VersionStage=label, **given)
+            answer = self._ask("update_secret_version_stage", *_LOST, VersionStage=label, **given)
         except Refused:
             return False
+        checked_secret(answer, self._service.uri)
         return True
 
     def note_promotion(self, version: str, replaced: str | None) -> None:
@@ -141,14 +146,12 @@ class SecretCalls:
 
     def nothing_there(self) -> TokenNotFound:
         """No such secret, or none with a value: AWS gives both the same code."""
-        uri = self._service.uri
-        hint = f"store one with: cmzon-secrets put --create {shlex.quote(uri)}"
+        uri, region = self._service.uri, self._service.region
+        hint = f"is {region} the right region? To store one: cmzon-secrets put --create {shlex.quote(uri)}"
         if self._name.startswith("arn:"):
             hint = "look at the ARN; a secret that is missing is made by its name: put --create"
         return TokenNotFound(
-            f"{uri} — there is no such secret in its region, or it holds no token",
-            uri=uri,
-            hint=hint,
+            f"{uri} — there is no such secret in {region}, or it holds no token", uri=uri, hint=hint
         )
 
     def conflict(self, why: str) -> ConflictError:
@@ -172,12 +175,15 @@ class SecretCalls:
             return self._deleted()
         if "replica" in refused.message:
             return self.replica("")
-        return ConfigurationError(f"{self._service.uri} — AWS refuses it: {refused.message}")
+        return ConfigurationError(
+            f"{self._service.uri} — AWS refuses it: {refused.message or refused.code}"
+        )
 
     def _deleted(self) -> TokenNotFound:
         uri = self._service.uri
+        named = f"--secret-id {self._name} --region {self._service.region}"
         return TokenNotFound(
             f"{uri} — the secret is scheduled for deletion",
             uri=uri,
-            hint=f"to have it back: aws secretsmanager restore-secret --secret-id {self._name}",
+            hint=f"to have it back: aws secretsmanager restore-secret {named}",
         )

@@ -4,7 +4,8 @@ A version's value is the JSON of ``records.py`` or a bare token that somebody pa
 labels of Secrets Manager. When CURRENT became CURRENT stands in a tag, ``TAG``, as
 ``VERSION@TIME@REPLACED``: it counts only while VERSION is CURRENT and REPLACED, if anything, is
 PREVIOUS; otherwise something else has moved the labels since, and the secret's own ``LastChangedDate``
-is the best that is known. Both may be later than the truth, and neither is earlier.
+is the best that is known. It may be later than the truth, never earlier. The tag may be earlier in one
+case: where labels were moved by hand away from VERSION and back, so that REPLACED is PREVIOUS again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from cmzon_secrets.errors import InvalidToken, InvalidURI, retold, shielded
+from cmzon_secrets.errors import InvalidToken, InvalidURI, ProviderUnavailable, retold, shielded
 from cmzon_secrets.records import format_time, from_record, parse_time, to_record
 from cmzon_secrets.tokens import Token
 
@@ -32,6 +33,8 @@ __all__ = [
     "TAG",
     "Labels",
     "check_name",
+    "checked_secret",
+    "checked_version",
     "promotion",
     "token_in",
     "version_of",
@@ -65,8 +68,9 @@ class Labels:
     primary_region: str
 
     @classmethod
-    def described(cls, answer: Mapping[str, Any]) -> Self:
-        """From the answer to DescribeSecret."""
+    def described(cls, answer: Mapping[str, Any], uri: str) -> Self:
+        """From the answer to DescribeSecret. Raises ProviderUnavailable where it is none."""
+        checked_secret(answer, uri)
         versions = answer.get("VersionIdsToStages", {})
         holders = {label: version for version, labels in versions.items() for label in labels}
         noted = _noted(answer.get("Tags", ()), holders)
@@ -110,7 +114,7 @@ def promotion(version: str, now: datetime, replaced: str | None) -> str:
 
 
 def _noted(tags: Any, holders: Mapping[str, str]) -> datetime | None:
-    value = next((tag["Value"] for tag in tags if tag["Key"] == TAG), "")
+    value = next((tag.get("Value", "") for tag in tags if tag.get("Key") == TAG), "")
     version, _, rest = value.partition("@")
     moment, _, replaced = rest.partition("@")
     if version != holders.get(CURRENT) or holders.get(PREVIOUS, replaced) != replaced:
@@ -118,6 +122,38 @@ def _noted(tags: Any, holders: Mapping[str, str]) -> datetime | None:
     with suppress(InvalidToken):
         return parse_time(moment)
     return None
+
+
+def checked_secret(answer: Mapping[str, Any], uri: str) -> Mapping[str, Any]:
+    """An answer that must say which secret it is about. Raises ProviderUnavailable where it does not:
+    a page of some proxy is an empty answer to the SDK."""
+    region = answer.get("PrimaryRegion", "")
+    sound = _is_text(answer.get("Name")) and _ARN.fullmatch(str(answer.get("ARN"))) is not None
+    if not sound or not (region == "" or _is_text(region)):
+        raise _no_answer(uri, "a secret")
+    return answer
+
+
+def checked_version(answer: Mapping[str, Any], uri: str) -> Mapping[str, Any]:
+    """The same of an answer about a version."""
+    checked_secret(answer, uri)
+    labels, text = answer.get("VersionStages"), answer.get("SecretString", "")
+    named = _is_text(answer.get("VersionId")) and isinstance(labels, list)
+    if not named or not isinstance(text, str):
+        raise _no_answer(uri, "a version of a secret")
+    return answer
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != "" and value.isprintable()
+
+
+def _no_answer(uri: str, what: str) -> ProviderUnavailable:
+    return ProviderUnavailable(
+        f"{uri} — it was answered with something that is not {what}",
+        uri=uri,
+        hint="is it AWS that answers, or a proxy?",
+    )
 
 
 def check_name(name: str) -> None:
@@ -169,7 +205,10 @@ def token_in(answer: Mapping[str, Any], uri: str) -> Token | None:
 def _remedy(answer: Mapping[str, Any]) -> str:
     stages = [label for label in (PENDING, PREVIOUS) if label in answer["VersionStages"]]
     if CURRENT in answer["VersionStages"] or not stages:
-        return "the token must be the whole text, or the string `token` of a JSON object"
+        return (
+            "the token must be the whole text, or the string `token` of a JSON object; where it is"
+            " somebody else's secret, use another name: it is never overwritten"
+        )
     return (
         "take its label off: aws secretsmanager update-secret-version-stage"
         f" --secret-id {answer['Name']} --version-stage {stages[0]}"

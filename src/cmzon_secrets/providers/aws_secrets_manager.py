@@ -103,6 +103,11 @@ class AWSSecretsManager(TokenStore):
         return self._begin().labels().identity
 
     @shielded
+    def exists(self) -> bool:
+        """Whether there is such a secret, with a token or without."""
+        return self._begin().labels_if_any() is not None
+
+    @shielded
     def create(self) -> None:
         """Make an empty secret of this name. There already: no change."""
         self._begin().create()

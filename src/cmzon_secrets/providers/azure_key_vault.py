@@ -11,12 +11,14 @@ options: ``clouds/azure_credentials.py``. How a token lies in a version: ``azure
 There is no compare-and-set (``cas`` is ``"detected"``). A write looks, puts a version, waits until no
 rival can come with the same second any more, lists, and finds whether it won; a loser puts the winner
 in force again and raises ConflictError. ``versions`` mends what a loser left that died before that.
+The two secrets are two lines: a ``promote`` and a ``discard`` of the same PENDING at the same moment may both
+succeed, and then it is CURRENT. Who promotes asks afterwards whether the token still works.
 
 Data actions (``Microsoft.KeyVault/vaults/secrets/…``) that each verb needs; the files are
 ``permissions/azurekeyvault.*.json``:
 
-    get, identity            getSecret on NAME (identity: on NAME-pending where there is no NAME)
-    versions                 getSecret, readMetadata on both (and setSecret, to mend)
+    get                      getSecret on NAME
+    versions, exists         getSecret, readMetadata on both (and setSecret, to mend)
     create, stage, promote   getSecret, readMetadata, setSecret on both
     discard                  the same, and update
 
@@ -84,11 +86,13 @@ class AzureKeyVault(TokenStore):
     @property
     @shielded
     def identity(self) -> str:
-        """``azure:HOST/NAME`` in lower case. Raises TokenNotFound where there is no such place."""
-        place = self._place()
-        if not place.exists():
-            raise self._missing(place)
+        """``azure:HOST/NAME`` in lower case."""
         return f"azure:{self._vault.host}/{self._name.lower()}"
+
+    @shielded
+    def exists(self) -> bool:
+        """Whether there is such a place, with a token or without."""
+        return self._place().exists()
 
     @shielded
     def create(self) -> None:
@@ -103,7 +107,7 @@ class AzureKeyVault(TokenStore):
     @shielded
     def get(self) -> Token:
         """CURRENT, in one round trip."""
-        place = self._place()
+        place = self._place(role="reader")
         current = place.secret.latest()
         token = current.token(self.uri) if current is not None else None
         if token is None:
@@ -132,7 +136,7 @@ class AzureKeyVault(TokenStore):
 
     @shielded
     def promote(self, token_id: str, *, replacing: str | None) -> None:
-        """PENDING becomes CURRENT, CURRENT becomes PREVIOUS."""
+        """PENDING becomes CURRENT, CURRENT becomes PREVIOUS, even if it is discarded at the same moment."""
         place = self._place(WRITES_TAKE)
 
         def rule(held: Versions) -> Versions:
@@ -163,15 +167,16 @@ class AzureKeyVault(TokenStore):
                 return
             place.pending.put_on(_latest(held.pending), EMPTY, EMPTY_TAGS)  # and look who won
 
-    def _place(self, times: int = 1) -> _Place:
-        calls = self._vault.begin(self.uri, timeout=self._timeout * times, clock=self._clock)
+    def _place(self, times: int = 1, *, role: str = "rotator") -> _Place:
+        timeout = self._timeout * times
+        calls = self._vault.begin(self.uri, role=role, timeout=timeout, clock=self._clock)
         pending = Secret(calls, self._name + SUFFIX, may_be_disabled=True)
         return _Place(Secret(calls, self._name), pending)
 
     def _look_to_write(self, place: _Place) -> _Held:
-        """What no rival can change any more. Raises TokenNotFound where there is no such place."""
+        """What no rival can change any more. Raises TokenNotFound for a place that was deleted."""
         held = self._look(place, settled=True)
-        if held.line is None and held.pending is None:
+        if held.line is None and held.pending is None and place.secret.deleted():
             raise self._missing(place)
         return held
 

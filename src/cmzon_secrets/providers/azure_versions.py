@@ -21,7 +21,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from cmzon_secrets.errors import InvalidToken, retold
@@ -56,9 +56,12 @@ class Version:
 
     @classmethod
     def of(cls, properties: SecretProperties, value: str | None = None) -> Self:
-        """What the SDK answered. Raises ValueError where it lacks what every version has."""
+        """What the SDK answered. Raises ValueError, or AttributeError for another type, where it is not
+        what every version has."""
         if not properties.version or properties.created_on is None:
             raise ValueError("a version without an id or a date")
+        if properties.created_on.year == MAXYEAR:
+            raise ValueError("a date after which there may be none")
         tags = dict(properties.tags or {})
         if value is not None and not _fits(tags, value):
             # Somebody gave it another value and kept our tags: they say nothing of this one.
@@ -102,7 +105,7 @@ class Version:
         if self.value is None or self.tags.get("cmzon-state") == "empty":
             return None
         try:
-            return _token(self.value, self.tags)
+            return _token(self.value, self.tags, self.expires_on)
         except InvalidToken as error:
             raise retold(error, f"{uri} — {error}") from None
 
@@ -141,9 +144,9 @@ def _split(name: str, words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         yield f"{name}.{number}", text[start : start + MAX_TAG]
 
 
-def _token(value: str, tags: Mapping[str, str]) -> Token:
+def _token(value: str, tags: Mapping[str, str], expires_on: datetime | None) -> Token:
     if tags.get("cmzon-sha256") is None:  # put there by hand: a bare token
-        return Token(_bare(value))
+        return Token(_bare(value), expires_at=expires_on)
     if tags.get("cmzon-v") != "1":
         raise InvalidToken(
             "its tags were written by a later release", hint="pip install -U cmzon-secrets"

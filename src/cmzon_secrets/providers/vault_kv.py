@@ -18,6 +18,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Self
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
@@ -39,9 +40,10 @@ from cmzon_secrets.stages import discarded, promoted, staged
 from cmzon_secrets.tokens import Token, Versions
 from cmzon_secrets.uri import Location
 
-__all__ = ["VaultKV"]
+__all__ = ["VaultKV", "mount_and_path"]
 
-Rule = Callable[[Versions], Versions]
+Rule = Callable[[Versions, datetime], Versions]
+"""What is held, and what time it is → what shall be held."""
 
 
 class VaultKV(TokenStore):
@@ -59,7 +61,7 @@ class VaultKV(TokenStore):
         self._location = location
         self._clock = clock
         self._timeout = timeout
-        self.mount, self.path = _mount_and_path(location)
+        self.mount, self.path = mount_and_path(location)
         self.layout = layout_of(location)
         self._session = vault.session(vault.Place.from_location(location))
         self._secrets = Secrets(self.mount, self.path, self.layout, uri=self.uri)
@@ -79,10 +81,9 @@ class VaultKV(TokenStore):
     @shielded
     def identity(self) -> str:
         """``vault:``, the cluster's id (its address where it tells none), and namespace, mount and
-        path as one: a namespace may be written either way. Raises TokenNotFound."""
+        path as one: a namespace may be written either way."""
         if self._identity is None:
             calls = self.begin()
-            self._existing(calls, self._secrets.main.read(calls))
             place = "/".join(filter(None, (self.place.namespace, self.mount, self.path)))
             self._identity = f"vault:{self._cluster(calls) or self.place.address}:{place}"
         return self._identity
@@ -118,22 +119,29 @@ class VaultKV(TokenStore):
 
     @shielded
     def stage(self, token: Token) -> None:
-        """PENDING := token. Raises TokenNotFound where there is no secret."""
-        self._update(lambda held: staged(held, token, uri=self.uri))
+        """PENDING := token. Makes the secret where there is none, which needs ``create``."""
+        self._update(lambda held, _: staged(held, token, uri=self.uri))
 
     @shielded
     def promote(self, token_id: str, *, replacing: str | None) -> None:
-        """PENDING becomes CURRENT, CURRENT becomes PREVIOUS. Raises TokenNotFound."""
+        """PENDING becomes CURRENT, CURRENT becomes PREVIOUS."""
         self._update(
-            lambda held: promoted(
-                held, token_id, replacing=replacing, now=self._clock.now(), uri=self.uri
-            )
+            lambda held, now: promoted(held, token_id, replacing=replacing, now=now, uri=self.uri)
         )
 
     @shielded
     def discard(self, token_id: str) -> None:
         """Forget a PENDING or PREVIOUS."""
-        self._update(lambda held: discarded(held, token_id, uri=self.uri), absent_is_done=True)
+        self._update(lambda held, _: discarded(held, token_id, uri=self.uri))
+
+    @shielded
+    def exists(self) -> bool:
+        """Whether there is a secret of this name, with a token or without; a deleted one counts."""
+        calls = self.begin()
+        if self._secrets.main.read(calls).gone != "absent":
+            return True
+        self._secrets.main.require_version_2(calls)
+        return False
 
     @shielded
     def create(self) -> None:
@@ -144,11 +152,11 @@ class VaultKV(TokenStore):
         """
         self._secrets.create(self.begin())
 
-    def _update(self, rule: Rule, *, absent_is_done: bool = False) -> None:
+    def _update(self, rule: Rule) -> None:
         """Apply ``rule`` to what is held, atomically; again where somebody else wrote meanwhile."""
         calls, lost = self.begin(), 0
         try:
-            while not self._applied(calls, rule, absent_is_done=absent_is_done):
+            while not self._applied(calls, rule):
                 lost += 1
                 calls.deadline.pause(backoff(lost, *BACKOFF))
         except ProviderUnavailable as error:
@@ -160,20 +168,27 @@ class VaultKV(TokenStore):
                 hint="find out who else writes there, and try again",
             ) from error
 
-    def _applied(self, calls: vault.Calls, rule: Rule, *, absent_is_done: bool) -> bool:
+    def _applied(self, calls: vault.Calls, rule: Rule) -> bool:
         """Whether it is done; False where somebody else was first."""
         seen = self._secrets.look(calls)
-        if seen.main.data is None and absent_is_done:
-            return True
-        self._existing(calls, seen.main)
         before = seen.versions
-        after = rule(before)
+        after = rule(before, self._now(calls))
+        if after is before:
+            return True
+        if seen.main.gone == "absent":
+            self._secrets.create(calls)
+            return self._applied(calls, rule)
+        self._existing(calls, seen.main)
         try:
-            if after is not before:
-                self._secrets.write(calls, seen, before, after)
+            self._secrets.write(calls, seen, before, after)
         except Moved:
             return False
         return True
+
+    def _now(self, calls: vault.Calls) -> datetime:
+        """Where our clock is slow, the server's: grace would end too early."""
+        now = self._clock.now()
+        return max(now, calls.server_date or now)
 
     def _existing(self, calls: vault.Calls, held: Held) -> Held:
         """``held``, where there is a secret. Raises TokenNotFound, or ConfigurationError for KV v1."""
@@ -194,6 +209,8 @@ class VaultKV(TokenStore):
 
     def _not_found(self, why: str, remedy: str) -> TokenNotFound:
         hint = f"{remedy} {shlex.quote(self.uri)}"
+        if self.path.startswith("data/"):
+            hint = f"leave out data/: it is the API's, not part of the path; or {hint}"
         return TokenNotFound(f"{self.uri} — {why}", uri=self.uri, hint=hint)
 
     def _cluster(self, before: vault.Calls) -> str | None:
@@ -211,7 +228,7 @@ class VaultKV(TokenStore):
         return found if isinstance(found, str) and found.isprintable() else None
 
 
-def _mount_and_path(location: Location) -> tuple[str, str]:
+def mount_and_path(location: Location) -> tuple[str, str]:
     segments = checked_segments(location, "hashivault://MOUNT/PATH")
     mount = location.options.get("mount", segments[0]).strip("/").split("/")
     path = segments[len(mount) :]

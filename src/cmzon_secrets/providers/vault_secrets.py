@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any, Literal
 
 from cmzon_secrets.clouds.vault import Calls, OutcomeUnknown, Refused
@@ -27,7 +26,6 @@ from cmzon_secrets.errors import (
     TokenNotFound,
 )
 from cmzon_secrets.records import parse_time
-from cmzon_secrets.tokens import MASK
 
 __all__ = ["BACKOFF", "Held", "Moved", "VaultSecret"]
 
@@ -126,7 +124,7 @@ class VaultSecret:
         except Refused as refused:
             if "check-and-set parameter did not match" in refused.said:
                 raise Moved from None
-            raise self._refusal(refused, data) from None
+            raise self._refusal(refused) from None
         except AccessDenied as error:
             if not cas:
                 error.hint = "to make a secret, a policy needs create and update on that path"
@@ -137,17 +135,12 @@ class VaultSecret:
         self._floor = max(self._floor, version)
         return version
 
-    def _refusal(
-        self, refused: Refused, sent: Mapping[str, Any] = MappingProxyType({})
-    ) -> ProviderUnavailable | ConfigurationError:
+    def _refusal(self, refused: Refused) -> ProviderUnavailable | ConfigurationError:
         if "upgrading" in refused.said.lower():
             return ProviderUnavailable(
                 f"{self._uri} — the mount is being upgraded to KV version 2", uri=self._uri
             )
-        said = refused.said
-        for value in filter(None, sent.values()):
-            said = said.replace(str(value), MASK)  # a firewall may repeat what it refuses
-        return ConfigurationError(f"{self._uri} — the server refuses the request: {said}")
+        return ConfigurationError(f"{self._uri} — the server refuses the request: {refused.said}")
 
     def _not_version_2(self) -> ConfigurationError:
         return ConfigurationError(

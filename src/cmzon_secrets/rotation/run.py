@@ -281,7 +281,7 @@ class Run:
 
     def _ask_anew(self, token_id: str) -> None:
         """What is known of this token may have changed since it was learned."""
-        findings = {id: found for id, found in self._seen.findings.items() if id != token_id}
+        findings = {i: found for i, found in self._seen.findings.items() if i != token_id}
         self._seen = replace(self._seen, findings=findings, listing=None)
 
     def _not_revoked(self, token_id: str) -> None:

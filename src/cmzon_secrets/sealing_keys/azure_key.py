@@ -83,7 +83,7 @@ class AzureKey(SealingKey):
             raise ConfigurationError(
                 f"data key — {KEY_BYTES} bytes are needed, got {len(data_key)}"
             )
-        calls = self._begin()
+        calls = self._begin("rotator")
         try:
             version, wrapped = self._ask(
                 calls, "wrapkey", "", data_key, expecting=("BadParameter",)
@@ -102,7 +102,7 @@ class AzureKey(SealingKey):
     def unwrap(self, stanza: Stanza) -> bytes:
         """The data key. Raises SealBroken, before any call, for a stanza of another key."""
         version, wrapped = self._parts(stanza)
-        calls = self._begin()
+        calls = self._begin("reader")
         try:
             _, data_key = self._ask(
                 calls, "unwrapkey", version, wrapped, expecting=("BadParameter", "KeyNotFound")
@@ -115,8 +115,8 @@ class AzureKey(SealingKey):
             raise self._broken()
         return data_key
 
-    def _begin(self) -> Calls:
-        return self._vault.begin(self.uri, timeout=self._timeout, clock=self._clock)
+    def _begin(self, role: str) -> Calls:
+        return self._vault.begin(self.uri, role=role, timeout=self._timeout, clock=self._clock)
 
     def _ask(
         self,

@@ -27,7 +27,6 @@ from cmzon_secrets.errors import (
 )
 from cmzon_secrets.key_wrapping import KEY_BYTES, decode_bytes, encode_bytes
 from cmzon_secrets.sealing import SealingKey, Stanza
-from cmzon_secrets.tokens import MASK
 from cmzon_secrets.uri import Location
 
 __all__ = ["VaultTransitKey"]
@@ -104,7 +103,7 @@ class VaultTransitKey(SealingKey):
                 repeatable=True,
             )
         except vault.Refused as refused:
-            raise self._told(refused, secret=data.get("plaintext")) from None
+            raise self._told(refused) from None
         except TokenNotFound as error:  # nothing is mounted there
             raise ConfigurationError(error.message, hint=error.hint) from error
         except AccessDenied as error:
@@ -117,7 +116,7 @@ class VaultTransitKey(SealingKey):
             raise self._stranger()
         return answer
 
-    def _told(self, refused: vault.Refused, *, secret: str | None) -> CMzonSecretsError:
+    def _told(self, refused: vault.Refused) -> CMzonSecretsError:
         """What a refusal means, by the words of the server."""
         said = refused.said.lower()
         if any(words in said for words in _BROKEN):
@@ -134,8 +133,7 @@ class VaultTransitKey(SealingKey):
                 return ConfigurationError(
                     f"{self.uri} — {why}", hint=f"make one: bao write -f {key}"
                 )
-        said = refused.said.replace(secret, MASK) if secret else refused.said
-        return ConfigurationError(f"{self.uri} — the server refuses: {said}")
+        return ConfigurationError(f"{self.uri} — the server refuses: {refused.said}")
 
     def _broken(self) -> SealBroken:
         return SealBroken(

@@ -9,9 +9,14 @@ from cmzon_secrets.cli.checkup import Checkup
 from cmzon_secrets.cli.targets import Target
 from cmzon_secrets.clock import SYSTEM_CLOCK
 from cmzon_secrets.emulator import Emulator
+from cmzon_secrets.errors import ProviderUnavailable
+from cmzon_secrets.examinations import environment
+from cmzon_secrets.findings import Finding
+from cmzon_secrets.providers.environment import EnvironmentVariable
 
 OPTIONS = {"issuer": None, "admin": None, "base_url": None, "ca": None}
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+LEAST = Finding("permissions.least", "ok", "it may what a reader needs", "asked: all")
 ORDER = [
     "configuration",
     "reachability",
@@ -32,7 +37,7 @@ def emulator():
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch, tmp_path, emulator):
+def surroundings(monkeypatch, tmp_path, emulator):
     for name in ("CMZON_TOKEN_URI", "CMZON_ADMIN_URI", "CMZON_SECRETS_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CMZON_BASE_URL", emulator.base_url)
@@ -127,8 +132,6 @@ def test_what_stands_in_the_way_of_all_is_told_once(tmp_path):
 
 
 def test_an_examination_of_somebody_else_that_fails_ends_nothing(monkeypatch, tmp_path):
-    from cmzon_secrets.examinations import environment
-
     def broken(provider, role):
         raise RuntimeError(provider.get().reveal())
 
@@ -139,6 +142,37 @@ def test_an_examination_of_somebody_else_that_fails_ends_nothing(monkeypatch, tm
     assert (finding.severity, finding.evidence) == ("warning", "RuntimeError")
     assert "cmz_secret_value" not in repr(found)
     assert "token.expiry" in severities(found)
+
+
+def test_who_cannot_read_is_not_told_that_he_has_what_he_needs(monkeypatch):
+    monkeypatch.setattr(environment, "examine", lambda *_: iter([LEAST]))
+    assert "permissions.least" not in severities(checked("env:NOT_SET"))
+    monkeypatch.setenv("THE_TOKEN", "cmz_secret_value")
+    assert "permissions.least" in severities(checked("env:THE_TOKEN"))
+
+
+def test_a_service_that_does_not_answer_is_not_asked_again(monkeypatch):
+    def silent(provider):
+        raise ProviderUnavailable("env:THE_TOKEN — no answer within 10 s", uri=provider.uri)
+
+    def examine(provider, role):
+        yield Finding("tls.backend", "ok", "its certificate is verified", "here")
+        raise AssertionError("it was asked again")
+
+    monkeypatch.setattr(EnvironmentVariable, "get", silent)
+    monkeypatch.setattr(environment, "examine", examine)
+    found = severities(checked("env:THE_TOKEN"))
+    assert (found["reachability.read"], found["tls.backend"]) == ("problem", "ok")
+    assert found["permissions.unasked"] == "note"
+    assert "configuration.examination" not in found
+
+
+def test_a_package_that_an_examination_lacks_is_named(monkeypatch):
+    def examine(provider, role):
+        raise ModuleNotFoundError("No module named 'left_pad'", name="left_pad")
+
+    monkeypatch.setattr(environment, "examine", examine)
+    assert "left_pad" in one(checked("env:NOT_SET"), "configuration.examination").evidence
 
 
 # the account

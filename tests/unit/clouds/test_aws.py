@@ -1,5 +1,6 @@
 """Sessions, calls and errors of AWS: where to, as whom, within what time, and what nobody sees."""
 
+import base64
 import logging
 import os
 import signal
@@ -312,7 +313,7 @@ def test_another_environment_is_another_session(monkeypatch):
 
 def test_only_so_many_sessions_are_kept(monkeypatch):
     use_aws(monkeypatch)
-    monkeypatch.setattr("cmzon_secrets.clouds.aws_sessions._KEPT", 2)
+    monkeypatch.setattr("cmzon_secrets.clouds.pool.KEPT", 2)
     first = SESSIONS.session(Place(region="eu-west-1"))
     second = SESSIONS.session(Place(region="eu-west-2"))
     assert SESSIONS.session(Place(region="eu-west-1")) is first
@@ -361,6 +362,82 @@ def test_what_aws_quotes_of_a_request_is_not_shown(code, key, strict_kms):
     error = failure_of(lambda: key.encrypt(CANARY.encode()))
     assert isinstance(error, errors.CMzonSecretsError)
     must_hide(shown(error), CANARY)
+
+
+@pytest.mark.parametrize(
+    "sent", [CANARY, base64.b64encode(CANARY.encode()).decode(), CANARY[5:15], CANARY[-8:]]
+)
+@pytest.mark.parametrize("code", ["AccessDeniedException", "LimitExceededException", "{sent}"])
+def test_what_repeats_the_secret_is_quoted_nowhere(sent, code, key, strict_kms):
+    """Known codes, too: a firewall in between may repeat the request."""
+    strict_kms.fail(code.format(sent=sent), f"blocked: {sent}")
+    error = failure_of(lambda: key.encrypt(CANARY.encode()))
+    assert isinstance(error, errors.CMzonSecretsError)
+    must_hide(f"{shown(error)} {error.hint}", sent)
+    assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+def test_a_code_that_is_none_is_not_shown(key, strict_kms):
+    strict_kms.fail("\x1b]0;title\x07\nA FORGED LINE", "x")
+    error = failure_of(lambda: key.encrypt(b"anything"))
+    assert error.message == f"{URI} — AWS does not accept the request (an unknown code)"
+
+
+def test_why_it_was_tried_again_is_told_when_the_time_is_up(key, strict_kms, monkeypatch):
+    key.encrypt(b"anything")  # to open a session takes longer than the deadline below
+    answers = [lambda: (400, {"__type": "ThrottlingException"}), lambda: time.sleep(3) or (200, {})]
+    monkeypatch.setattr(strict_kms, "answer", lambda *_: answers.pop(0)())
+    with pytest.raises(
+        errors.ProviderUnavailable, match=r"throttles .*; then no answer within 1 s"
+    ):
+        decrypt(kms_at(timeout=1.0))
+
+
+@pytest.mark.parametrize(
+    ("uri", "operation", "command"),
+    [
+        (URI, "encrypt", f"--policy rotator {URI}` prints"),
+        (URI, "decrypt", f"--policy reader {URI}` prints"),
+        (
+            f"{URI}?ciphertext=env:X&y=z",
+            "decrypt",
+            f"--policy reader '{URI}?ciphertext=env:X&y=z'`",
+        ),
+    ],
+)
+def test_the_hint_of_a_refusal_names_the_policy_of_the_verb(uri, operation, command, strict_kms):
+    strict_kms.fail("AccessDeniedException", "no")
+    member = {"encrypt": "Plaintext", "decrypt": "CiphertextBlob"}[operation]
+    with pytest.raises(errors.AccessDenied) as caught:
+        Service("kms", Place(), uri=uri).begin()(operation, KeyId="x", **{member: b"anything"})
+    assert command in caught.value.hint
+
+
+def test_the_hint_of_a_disabled_key_names_it(key, strict_kms):
+    strict_kms.fail("DisabledException", "x")
+    with pytest.raises(errors.AccessDenied) as caught:
+        key.encrypt(b"anything")
+    command = "aws kms enable-key --key-id alias/tokens --region eu-central-1"
+    assert caught.value.hint == command
+
+
+def test_a_profile_of_the_environment_that_has_no_credentials_is_named(monkeypatch, tmp_path):
+    use_aws(monkeypatch, access_key=None, secret_key=None)
+    (tmp_path / "config").write_text('[profile "my ops"]\n')
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "my ops")
+    with pytest.raises(errors.AccessDenied) as caught:
+        decrypt(kms_at())
+    assert "aws sso login --profile 'my ops'" in caught.value.hint
+    assert "export AWS_PROFILE" not in caught.value.hint
+
+
+def test_region_and_endpoint_of_a_service_are_those_in_use(monkeypatch):
+    use_aws(monkeypatch, url="https://kms.example.com")
+    assert kms_at().region == "eu-central-1"
+    assert kms_at().endpoint == "https://kms.example.com"
+    assert kms_at(Place(region="eu-west-1")).region == "eu-west-1"
 
 
 @pytest.mark.parametrize(

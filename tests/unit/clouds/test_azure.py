@@ -397,7 +397,7 @@ def test_a_forked_child_has_a_client_of_its_own(ours, calls, stored):
 
 
 def test_many_threads_open_one_session(ours):
-    azure._POOL.forget(ours)
+    azure._SESSIONS.clear()
     found, start = [], threading.Barrier(8)
 
     def begin():
@@ -435,3 +435,72 @@ def test_the_servers_clock_is_seen(calls, stored, vault):
 
 def test_the_credential_in_use_is_named(calls, stored):
     assert calls.credential == "credential=managed (ManagedIdentityCredential)"
+
+
+# what is sent
+
+
+def test_nothing_is_sent_after_the_verb_has_given_up(ours, vault, monkeypatch):
+    """A token came too late: the caller may have written something else by then."""
+    held, done = threading.Event(), threading.Event()
+    real = azure.Credential.get_token_info
+
+    def slow(*args, **kwargs):
+        held.wait(20)
+        return real(*args, **kwargs)
+
+    def put(**hook):
+        try:
+            late.secrets.set_secret("token", "value", **hook)
+        finally:
+            done.set()
+
+    monkeypatch.setattr(azure.Credential, "get_token_info", slow)
+    late = ours.begin(URI, timeout=0.5)
+    with pytest.raises(errors.ProviderUnavailable, match="no answer within 1 s"):
+        late.ask(put)
+    held.set()
+    assert done.wait(20)
+    assert [e for e in vault.traffic if e.method == "PUT" and e.status != 401] == []
+
+
+def test_a_time_that_is_up_does_not_hide_why(ours, calls, stored, refusing, vault):
+    refusing(503, "", times=1)
+    vault.delay(30)
+    short = ours.begin(URI, timeout=2.0)
+    with pytest.raises(errors.ProviderUnavailable, match="Key Vault failed"):
+        short.ask(short.secrets.get_secret, "token")
+    vault.mend()
+
+
+@pytest.mark.parametrize("role", ["reader", "rotator"])
+def test_a_missing_right_comes_with_a_command_that_can_be_typed(vault, role):
+    uri = "azurekeyvault://contoso/secrets/token?credential=managed&client_id=1"
+    stranger = Vault(vault.host, Login("managed", client_id="stranger")).begin(uri, role=role)
+    with pytest.raises(errors.AccessDenied) as caught:
+        stranger.ask(stranger.secrets.get_secret, "token")
+    assert f"cmzon-secrets doctor --policy {role} '{uri}'" in caught.value.hint
+
+
+STANZA = {"wrap": "RSA-OAEP-256", "wrapped": "A" * 342 + "=="}
+
+
+@pytest.mark.parametrize(
+    ("role", "use"),
+    [
+        ("reader", lambda store, _key, _stanza: store.get()),
+        ("rotator", lambda store, _key, _stanza: store.versions()),
+        ("rotator", lambda store, _key, _stanza: store.create()),
+        ("reader", lambda _store, key, stanza: key.unwrap(stanza)),
+        ("rotator", lambda _store, key, _stanza: key.wrap(bytes(32))),
+    ],
+)
+def test_each_verb_names_the_role_that_it_needs(vault, ours, refusing, role, use):
+    from cmzon_secrets.providers.azure_key_vault import AzureKeyVault
+    from cmzon_secrets.sealing_keys.azure_key import AzureKey
+
+    refusing(403, "Forbidden", "ForbiddenByRbac")
+    stanza = {**STANZA, "key": f"https://{vault.host}/keys/key/{'0' * 32}"}
+    with pytest.raises(errors.AccessDenied, match="lacks a right") as caught:
+        use(AzureKeyVault(ours, "token"), AzureKey(ours, "key"), stanza)
+    assert f"--policy {role} 'azurekeyvault://{vault.name}/" in caught.value.hint

@@ -429,3 +429,14 @@ def test_nothing_is_logged_at_debug_by_any_library(
     assert {"msal", "urllib3"} & {record.name.split(".")[0] for record in caplog.records}
     for text in (everything_logged(caplog.records), *capfd.readouterr()):
         must_hide(text, *hidden)
+
+
+def test_an_answer_that_repeats_the_secret_is_not_shown(ask, app, entra, monkeypatch):
+    by_environment(monkeypatch, app(secret=SECRET), CLIENT_SECRET=SECRET)
+    echo = json.dumps({"error": "invalid_client", "error_description": f"AADSTS7000215: {SECRET}"})
+    with entra.failing(401, echo.encode()):
+        error = refused(lambda: ask(Login("client-secret")))
+    behind = error
+    while behind is not None:
+        must_hide(f"{behind} {vars(behind)!r}", SECRET)
+        behind = behind.__context__ or behind.__cause__

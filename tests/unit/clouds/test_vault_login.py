@@ -108,6 +108,19 @@ def test_a_revoked_token_is_told_from_a_missing_right(openbao, environment, secr
     assert "bao login" in caught.value.hint
 
 
+def test_a_new_token_in_the_file_is_not_called_dead_because_the_last_one_was(
+    openbao, environment, secret, tmp_path
+):
+    file = tmp_path / ".vault-token"
+    file.write_text("dead-for-long")
+    at = session()
+    with pytest.raises(AccessDenied, match="expired, revoked"):
+        read(at, "secret/data/other")
+    file.write_text(openbao.token(secret.policy))
+    with pytest.raises(AccessDenied, match="no right to read"):
+        read(at, "secret/data/other")
+
+
 def test_a_live_token_that_may_not_look_at_itself_is_not_called_dead(openbao, environment, secret):
     environment({"VAULT_TOKEN": openbao.token(secret.policy, no_default_policy=True)})
     at = session()
@@ -272,18 +285,27 @@ def test_a_used_up_secret_id_is_said_when_the_token_ends(openbao, environment, s
     assert "used up" in caught.value.hint
 
 
-def test_an_approle_without_secret_id_logs_in_where_the_role_allows_it(
-    openbao, environment, secret, monkeypatch
+def test_without_a_secret_id_no_login_is_sent(openbao, environment, secret, monkeypatch):
+    approle(openbao, environment, secret)
+    monkeypatch.delenv("VAULT_SECRET_ID")
+    logins = Logins(openbao)
+    with pytest.raises(AccessDenied, match="there is no secret ID") as caught:
+        read(session("auth=approle"), secret.path)
+    assert "VAULT_SECRET_ID_FILE" in caught.value.hint
+    assert logins.count == 0
+
+
+def test_a_role_id_of_another_role_than_the_uris_is_refused_after_one_login(
+    openbao, environment, secret
 ):
-    approle(
-        openbao,
-        environment,
-        secret,
-        secret_id="",
-        bind_secret_id=False,
-        token_bound_cidrs="127.0.0.1/32",
-    )
-    assert read(session("auth=approle"), secret.path) == {"a": "b"}
+    role = approle(openbao, environment, secret)
+    assert read(session(f"auth=approle&role={role}"), secret.path) == {"a": "b"}
+    logins = Logins(openbao)
+    at = session("auth=approle&role=other")
+    for _ in range(3):
+        with pytest.raises(ConfigurationError, match=f"VAULT_ROLE_ID is .*{role}.* role=other"):
+            read(at, secret.path)
+    assert logins.count == 1
 
 
 def test_an_auth_method_that_is_not_mounted_is_named(openbao, environment, secret):

@@ -1,8 +1,11 @@
 """Where a Vault server is and who we are there: options, variables, and which of them wins."""
 
+import copy
 import os
+import pickle
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 
 import pytest
 
@@ -255,6 +258,7 @@ def test_a_jwt_comes_from_its_file_and_in_a_cluster_from_where_kubelet_puts_it(
     ("query", "variables", "named"),
     [
         ("auth=approle", {}, "VAULT_ROLE_ID"),
+        ("auth=approle", {"VAULT_ROLE_ID": "a"}, "no secret ID"),
         ("auth=jwt", {}, "VAULT_JWT_FILE"),
         ("auth=jwt", {"VAULT_JWT_FILE": "/nowhere/jwt"}, "/nowhere/jwt"),
         ("auth=kubernetes&role=a", {"BAO_JWT_FILE": "/"}, "is a directory"),
@@ -272,6 +276,30 @@ def test_a_missing_or_impossible_credential_is_named_and_not_shown(
     assert "words" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("query", "variables", "remedies"),
+    [
+        ("auth=approle&role=app", {}, ["VAULT_ROLE_ID", "bao read auth/approle/role/app/role-id"]),
+        (
+            "auth=approle&auth_mount=our/roles",
+            {"VAULT_ROLE_ID": "a"},
+            [
+                "VAULT_SECRET_ID, VAULT_SECRET_ID_FILE or VAULT_WRAPPED_SECRET_ID",
+                "bao write -force auth/our/roles/role/ROLE/secret-id",
+            ],
+        ),
+        ("auth=jwt", {}, ["VAULT_JWT_FILE"]),
+    ],
+)
+def test_a_missing_credential_comes_with_its_remedy(monkeypatch, query, variables, remedies):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(AccessDenied) as caught:
+        Session(place(query)).begin(uri=URI).read("secret/data/app")
+    for remedy in remedies:
+        assert remedy in caught.value.hint
+
+
 def test_nothing_shows_a_credential(monkeypatch):
     monkeypatch.setenv("VAULT_ROLE_ID", "role-s3cret")
     monkeypatch.setenv("VAULT_SECRET_ID", "id-s3cret")
@@ -284,6 +312,18 @@ def test_nothing_shows_a_credential(monkeypatch):
         repr(Session(found)),
     ):
         assert "s3cret" not in text
+
+
+@pytest.mark.parametrize("query", ["", "auth=approle"])
+def test_a_credential_is_neither_pickled_nor_copied_into_a_dict(monkeypatch, query):
+    for name in ("TOKEN", "ROLE_ID", "SECRET_ID"):
+        monkeypatch.setenv(f"VAULT_{name}", "a-s3cret")
+    found = place(query)
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(found)
+    assert "s3cret" not in repr(asdict(found))
+    assert copy.deepcopy(found) == found
+    assert found.credentials.secret.read(URI) == "a-s3cret"
 
 
 def test_without_the_sdk_the_extra_is_named(monkeypatch):

@@ -1,7 +1,10 @@
 """Answers that no real server gives on demand: each becomes one of our errors, within the deadline."""
 
+import base64
+import gzip
 import json
 import logging
+import socket
 import threading
 import time
 import traceback
@@ -18,7 +21,9 @@ from cmzon_secrets.errors import (
     ProviderUnavailable,
     TokenNotFound,
 )
-from cmzon_secrets.uri import split
+from cmzon_secrets.providers.vault_kv import VaultKV
+from cmzon_secrets.tokens import Token
+from cmzon_secrets.uri import parse, split
 
 URI = "hashivault://secret/app"
 TOKEN = "hvs.a-token-that-nobody-may-see"
@@ -101,6 +106,22 @@ def drip(handler):
             handler.wfile.write(b" ")
 
 
+class Drip:
+    """Sends ``head`` and then one byte after the other; ``ended`` is set when the client goes away."""
+
+    def __init__(self, head):
+        self._head, self.ended = head, threading.Event()
+
+    def __call__(self, handler):
+        handler.wfile.write(self._head)
+        try:
+            for _ in range(400):
+                time.sleep(0.05)
+                handler.wfile.write(b" ")
+        except OSError:
+            self.ended.set()
+
+
 # what is sent
 
 
@@ -135,6 +156,13 @@ def test_cookies_are_not_kept(server, at):
     calls(at).read("secret/data/app")
     calls(at).read("secret/data/app")
     assert "Cookie" not in server.seen[1][2]
+
+
+def test_nothing_compressed_is_asked_for_or_unpacked(server, at):
+    server.script = [(200, {"Content-Encoding": "gzip"}, gzip.compress(json.dumps(GOOD).encode()))]
+    with pytest.raises(ConfigurationError, match="not a JSON object"):
+        calls(at).read("secret/data/app")
+    assert server.seen[0][2]["Accept-Encoding"] == "identity"
 
 
 def test_an_unauthenticated_request_carries_no_token(server, at):
@@ -305,6 +333,60 @@ def test_a_slow_answer_ends_with_the_deadline(server, at):
     assert time.monotonic() - started < 2
 
 
+# nobody waits any more
+
+
+def test_a_write_is_not_sent_after_the_verb_was_told_that_the_time_is_up(
+    server, vault_environment, monkeypatch
+):
+    address = server.address.replace("127.0.0.1", "localhost")
+    vault_environment({"VAULT_ADDR": address, "VAULT_TOKEN": TOKEN})
+    at = Session(Place.from_location(split(URI)))
+    at._opened()
+    real, answered = socket.getaddrinfo, threading.Event()
+
+    def slow(*args, **rest):
+        answered.wait(10)
+        return real("127.0.0.1", *args[1:], **rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with pytest.raises(OutcomeUnknown):
+        calls(at, timeout=0.2).write("secret/data/app", {"a": "b"})
+    answered.set()
+    time.sleep(0.5)
+    assert server.seen == []
+
+
+def test_a_write_on_a_kept_connection_is_not_sent_late_either(server, at, monkeypatch):
+    calls(at).read("secret/data/app")
+    adapter, go = at._opened()._adapter, threading.Event()
+    real = adapter.session.request
+
+    def slow(*args, **rest):
+        go.wait(10)
+        return real(*args, **rest)
+
+    monkeypatch.setattr(adapter.session, "request", slow)
+    with pytest.raises(OutcomeUnknown):
+        calls(at, timeout=0.2).write("secret/data/app", {"a": "b"})
+    go.set()
+    time.sleep(0.5)
+    assert [method for method, *_ in server.seen] == ["GET"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"HTTP/1.1 200 OK\r\nServer: ", b"HTTP"],
+    ids=["body", "header", "status"],
+)
+def test_a_server_that_drips_is_left_soon_after_the_deadline(server, at, head):
+    drip = Drip(head)
+    server.script = [drip]
+    with pytest.raises(ProviderUnavailable):
+        calls(at, timeout=0.3).read("secret/data/app")
+    assert drip.ended.wait(8)
+
+
 # answers that are none
 
 
@@ -377,7 +459,7 @@ def test_nobody_there_is_unavailable_and_says_where(server, at):
     server.shutdown()
     server.server_close()
     with pytest.raises(ProviderUnavailable, match="connection refused") as caught:
-        calls(at, timeout=0.3).write("secret/data/app", {})
+        calls(at, timeout=1.0).write("secret/data/app", {})
     assert not isinstance(caught.value, OutcomeUnknown)
     assert server.address in caught.value.message
     native = caught.value.__cause__
@@ -450,6 +532,81 @@ def test_no_error_and_no_log_holds_token_or_value(server, at, answer, verb, capl
     seen = shown(caught.value) + caplog.text
     assert TOKEN not in seen
     assert VALUE not in seen
+
+
+def in_base64(text):
+    return base64.b64encode(text.encode()).decode()
+
+
+ECHOES = {
+    "whole": {"errors": [f"cannot parse {VALUE}"]},
+    "a part": {"errors": [f"cannot parse {VALUE[:9]}"]},
+    "cut at the end": {"errors": ["y" * 190 + VALUE]},
+    "split": {"errors": ["blocked:", *(VALUE[i : i + 6] for i in range(0, len(VALUE), 6))]},
+    "in capitals": {"errors": [VALUE.upper()]},
+    "spaced": {"errors": [" ".join(VALUE)]},
+    "base64": {"errors": [in_base64(VALUE)]},
+    "base64, one byte on": {"errors": [in_base64(f"x{VALUE}")]},
+    "base64, two bytes on": {"errors": [in_base64(f"xy{VALUE}")]},
+    "the token": {"errors": [f"token {TOKEN[4:]}"]},
+    "the token, in base64": {"errors": [in_base64(f"X-Vault-Token: {TOKEN}")]},
+    "very long": {"errors": ["z " * 5000 + VALUE]},
+    "no JSON": b"x" * 190 + VALUE.encode(),
+    "JSON without errors": {"message": VALUE},
+}
+
+
+@pytest.mark.parametrize("body", ECHOES.values(), ids=ECHOES)
+def test_a_refusal_that_repeats_any_part_of_what_was_sent_is_not_quoted(server, at, body):
+    server.script = [(400, {}, body)]
+    with pytest.raises(ConfigurationError) as caught:
+        calls(at).write("secret/data/app", {"data": {"note": "short", "token": VALUE}})
+    assert caught.value.message.endswith(
+        ("400, in words that repeat what was sent", "400, without an explanation")
+    )
+
+
+@pytest.mark.parametrize("body", [b"<html>whatever", b'{"message": "whatever"}', b'["whatever"]'])
+def test_what_is_no_vaults_refusal_is_not_quoted_at_all(server, at, body):
+    server.script = [(400, {}, body)]
+    with pytest.raises(ConfigurationError, match="400, without an explanation"):
+        calls(at).write("secret/data/app", {})
+
+
+def test_a_store_does_not_quote_it_either(server, at):
+    held = {"data": {"data": {}, "metadata": {"version": 1}}}
+    server.script = [(200, {}, held), (400, {}, {"errors": ["by rule 7", VALUE]})]
+    store = VaultKV(parse(URI, schemes=["hashivault"]))
+    with pytest.raises(ConfigurationError, match="refuses the request") as caught:
+        store.stage(Token(VALUE))
+    assert VALUE not in shown(caught.value)
+    assert "by rule 7" not in caught.value.message
+
+
+def test_one_that_does_not_is_quoted_and_so_is_the_name_of_a_role(server, at):
+    said = "role 'cmzon-rotator' is not valid: the audience differs"
+    server.script = [(400, {}, {"errors": [said]})]
+    sent = {"jwt": VALUE, "role": "cmzon-rotator"}
+    with pytest.raises(ConfigurationError) as caught:
+        calls(at).write("auth/jwt/login", sent)
+    assert said in caught.value.message
+
+
+def test_what_a_refusal_means_is_known_although_it_is_not_quoted(server, at):
+    mismatch = "check-and-set parameter did not match the current version"
+    server.script = [(400, {}, {"errors": [f"{mismatch} of {VALUE}"], "data": {"was": VALUE}})]
+    with pytest.raises(Refused) as caught:
+        calls(at).write("secret/data/app", {"data": {"token": VALUE}}, expecting=[400])
+    assert caught.value.said == "check-and-set parameter did not match"
+    assert VALUE not in shown(caught.value)
+
+
+def test_a_value_that_is_also_in_the_servers_own_words_hides_no_meaning(server, at):
+    mismatch = "check-and-set parameter did not match the current version"
+    server.script = [(400, {}, {"errors": [mismatch]})]
+    with pytest.raises(Refused) as caught:
+        calls(at).write("x", {"data": {"note": "the current version"}}, expecting=[400])
+    assert caught.value.said.startswith("check-and-set parameter did not match")
 
 
 @pytest.mark.parametrize("answer", [hang_up, (400, {}, {"errors": [f"no secret ID {VALUE}"]})])

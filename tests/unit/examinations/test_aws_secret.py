@@ -9,6 +9,7 @@ import pytest
 from cmzon_secrets import open_provider
 from cmzon_secrets.examinations import aws_secret
 from cmzon_secrets.permissions import policy
+from cmzon_secrets.uri import split
 from servers.aws_environment import REGION
 
 
@@ -66,7 +67,7 @@ def test_the_printed_policy_is_just_enough(examined, arn, role):
     named = {finding.check: finding for finding in found}
     assert ":user/user-" in named["credentials.source"].message
     assert REGION in named["credentials.source"].evidence
-    assert named["clock.aws"].severity == "ok"
+    assert named["clock.backend"].severity == "ok"
     assert named["permissions.least"].severity == "ok"
     assert "PutSecretValue" in named["permissions.unasked"].message
 
@@ -118,7 +119,42 @@ def test_a_rotator_that_may_ask_iam_and_lacks_put(examined, arn):
     less = json.loads(ours("rotator", arn))
     text = json.dumps(less).replace("secretsmanager:PutSecretValue", "secretsmanager:ListSecrets")
     found = examined("rotator", also(text, "iam:SimulatePrincipalPolicy", on="*"))
-    assert grave(found) == [("permissions.missing", "as a rotator it lacks: PutSecretValue")]
+    ((check, message),) = grave(found)
+    assert check == "permissions.simulated"
+    assert message.endswith(": PutSecretValue")
+    assert "permissions.least" not in {finding.check for finding in found}
+
+
+def test_what_is_answered_counts_for_more_than_what_is_simulated(
+    ministack, examined, monkeypatch, arn
+):
+    """A caller whose rights come from the secret's own policy, which a simulation of his does not know."""
+    simulating = {
+        "EvaluationResults": [
+            {"EvalActionName": f"secretsmanager:{right.action}", "EvalDecision": "implicitDeny"}
+            for right in aws_secret._SIMULATED
+        ]
+    }
+    asked = aws_secret.Calls.__call__
+
+    def answered(calls, operation, **parameters):
+        if operation == "simulate_principal_policy":
+            return simulating
+        return asked(calls, operation, **parameters)
+
+    monkeypatch.setattr(aws_secret.Calls, "__call__", answered)
+    found = examined("rotator", ours("rotator", arn))
+    (finding,) = [f for f in found if f.severity in ("warning", "problem")]
+    assert (finding.check, finding.severity) == ("permissions.simulated", "warning")
+    assert finding.message.endswith(": PutSecretValue, TagResource")
+    assert finding.evidence == "simulation of the caller's own policies"
+
+
+def test_a_reader_is_told_why_iam_was_not_asked(examined, arn):
+    wide = also(ours("reader", arn), "iam:SimulatePrincipalPolicy", on="*")
+    (unasked,) = [f for f in examined("reader", wide) if f.check == "permissions.unasked"]
+    assert "ARN" in unasked.evidence
+    assert "SimulatePrincipalPolicy" not in unasked.evidence
 
 
 def test_nothing_is_changed(ministack, examined, name):
@@ -144,18 +180,16 @@ def test_a_secret_that_is_not_there_is_no_missing_right(ministack, examined, arn
 
 
 def test_what_the_uri_does_not_say_is_left_to_be_filled_in():
-    with open_provider(f"awssecretsmanager://prod/acme?region={REGION}") as store:
-        document = aws_secret.policy(store, "reader")
+    document = aws_secret.policy(split(f"awssecretsmanager://prod/acme?region={REGION}"), "reader")
     assert f"arn:aws:secretsmanager:{REGION}:ACCOUNT:secret:prod/acme-??????" in document
 
 
 def test_the_region_may_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("AWS_REGION", "eu-west-3")
-    with open_provider("awssecretsmanager://prod/acme") as store:
-        assert "arn:aws:secretsmanager:eu-west-3:ACCOUNT:" in aws_secret.policy(store, "reader")
+    document = aws_secret.policy(split("awssecretsmanager://prod/acme"), "reader")
+    assert "arn:aws:secretsmanager:eu-west-3:ACCOUNT:" in document
 
 
 def test_an_arn_is_taken_as_it_is():
     arn = f"arn:aws:secretsmanager:{REGION}:111122223333:secret:prod/acme-AbC123"
-    with open_provider(f"awssecretsmanager://{arn}") as store:
-        assert f'"{arn}"' in aws_secret.policy(store, "rotator")
+    assert f'"{arn}"' in aws_secret.policy(split(f"awssecretsmanager://{arn}"), "rotator")

@@ -11,6 +11,7 @@ from cmzon_secrets import open_provider
 from cmzon_secrets.examinations import azure_key, azure_secret
 from cmzon_secrets.permissions import policy
 from cmzon_secrets.registry import open_key
+from cmzon_secrets.uri import split
 from servers.key_vault_keys import Keys
 from servers.key_vault_secrets import paste, secrets_of
 
@@ -72,8 +73,8 @@ def test_the_printed_role_is_just_enough(vault, name, role):
     assert grave(found) == []
     assert {finding.check: finding.severity for finding in found} == {
         "credentials.source": "ok",
-        "tls.vault": "ok",
-        "clock.vault": "ok",
+        "tls.backend": "ok",
+        "clock.backend": "ok",
         "permissions.least": "ok",
         "permissions.unasked": "note",
     }
@@ -119,7 +120,7 @@ def test_a_clock_that_is_wrong(vault, name):
     vault.skew = timedelta(minutes=10).total_seconds()
     found = examined(vault, name, grant(vault, "azurekeyvault", name, "reader"), "reader")
     ((check, message),) = grave(found)
-    assert check == "clock.vault"
+    assert check == "clock.backend"
     assert "behind that of Key Vault" in message
 
 
@@ -177,9 +178,9 @@ def test_a_role_over_all_keys_of_the_vault(vault, key):
 
 def test_the_printed_role_is_one_for_all_and_the_remedy_says_where_to_assign_it(vault, name, key):
     group = ["/subscriptions/SUBSCRIPTION/resourceGroups/GROUP"]
-    with open_provider(f"azurekeyvault://{vault.name}/secrets/{name}") as store:
-        assert json.loads(azure_secret.policy(store, "rotator"))["AssignableScopes"] == group
-    sealing = open_key(f"azurekeyvault://{vault.name}/keys/{key}")
+    place = split(f"azurekeyvault://{vault.name}/secrets/{name}")
+    assert json.loads(azure_secret.policy(place, "rotator"))["AssignableScopes"] == group
+    sealing = split(f"azurekeyvault://{vault.name}/keys/{key}")
     assert json.loads(azure_key.policy(sealing, "reader"))["AssignableScopes"] == group
     found = examined(vault, name, grant(vault, "azurekeyvault", name, "reader"), "rotator")
     (missing,) = [finding for finding in found if finding.check == "permissions.missing"]

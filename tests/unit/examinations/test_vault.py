@@ -7,6 +7,7 @@ import pytest
 from cmzon_secrets import open_provider
 from cmzon_secrets.examinations import vault_kv, vault_transit
 from cmzon_secrets.registry import open_key
+from cmzon_secrets.uri import split
 from servers.openbao import unused
 
 pytestmark = pytest.mark.slow
@@ -51,8 +52,8 @@ def found_at(uri, role):
 
 def policy(uri, role):
     if uri.startswith("hashivault:"):
-        return vault_kv.policy(open_provider(uri), role)
-    return vault_transit.policy(open_key(uri), role)
+        return vault_kv.policy(split(uri), role)
+    return vault_transit.policy(split(uri), role)
 
 
 def grave(found):
@@ -75,8 +76,8 @@ def test_the_printed_policy_is_just_enough(examined, path, role, query):
     assert grave(found) == []
     assert kinds(found) == {
         "reachability.server",
-        "tls.server",
-        "clock.server",
+        "tls.backend",
+        "clock.backend",
         "credentials.source",
         "credentials.token",
         "permissions.least",

@@ -132,6 +132,13 @@ def test_what_is_no_token_is_invalid_and_names_the_place(text, encrypt, monkeypa
     assert str(caught.value).startswith(f"{provider.uri} — in its ciphertext: ")
 
 
+def test_a_line_feed_that_was_encrypted_too_is_named(encrypt, monkeypatch):
+    monkeypatch.setenv("CIPHERTEXT", base64.b64encode(encrypt("cmz_a_token\n")).decode())
+    with pytest.raises(errors.InvalidToken) as caught:
+        open_provider(f"{KEY}?ciphertext=env:CIPHERTEXT").get()
+    assert "printf %s" in caught.value.hint
+
+
 def test_one_get_is_one_request_that_names_the_key(encrypt, strict_kms, monkeypatch):
     monkeypatch.setenv("CIPHERTEXT", base64.b64encode(encrypt()).decode())
     provider = open_provider(f"{KEY}?ciphertext=env:CIPHERTEXT")

@@ -14,10 +14,12 @@ from cmzon_secrets.permissions import policy
 from cmzon_secrets.providers.aws_secret_values import STAGING, TAG, version_of
 from cmzon_secrets.providers.aws_secrets_manager import AWSSecretsManager
 from cmzon_secrets.testing import ManualClock
+from cmzon_secrets.testing.conformance.leaks import failure_of, must_hide, shown
 from cmzon_secrets.testing.conformance.store_hooks import bootstrap, new_token, rotate_to
 from cmzon_secrets.tokens import Token
 from servers.aws_environment import REGION, client
 from servers.strict_aws import CURRENT, PENDING, PREVIOUS, Version
+from servers.strict_kms import Refusal
 
 NAME = "prod/cmzon"
 ARN = f"arn:aws:secretsmanager:{REGION}:111122223333:secret:prod/cmzon-a1B2c3"
@@ -375,6 +377,121 @@ def test_a_foreign_value_in_another_stage_says_how_its_label_is_taken_off(store,
         f"update-secret-version-stage --secret-id {NAME} --version-stage {PREVIOUS}"
         f" --remove-from-version-id {foreign['VersionId']}"
     )
+
+
+# answers that are none
+
+
+@pytest.fixture
+def answering(strict_aws):
+    """Whatever is asked, this is the answer."""
+
+    def answering(**answer):
+        strict_aws.raw = (200, json.dumps(answer).encode())
+
+    yield answering
+    strict_aws.raw = None
+
+
+VERSION = {"ARN": ARN, "Name": NAME, "VersionId": "v", "VersionStages": [CURRENT]}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"message": "please log in"},
+        {**VERSION, "ARN": "somewhere"},
+        {**VERSION, "Name": None},
+        {**VERSION, "VersionId": "a\nb"},
+        {**VERSION, "SecretString": 5},
+        {"ARN": ARN, "Name": NAME, "SecretString": "cmz_a_token"},
+        {"ARN": ARN, "Name": NAME, "VersionId": "v", "SecretBinary": "YQ=="},
+    ],
+)
+def test_what_is_no_version_of_a_secret_is_unavailable_not_missing(answer, answering):
+    """To a rotator "not found" means: store a new token."""
+    answering(**answer)
+    with pytest.raises(errors.ProviderUnavailable, match="something that is not a"):
+        AWSSecretsManager(NAME).get()
+
+
+@pytest.mark.parametrize("answer", [{}, {"ARN": ARN}])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda store: store.versions(),
+        lambda store: store.identity,
+        lambda store: store.create(),
+        lambda store: store.stage(new_token()),
+        lambda store: store.promote("tok_any", replacing=None),
+    ],
+    ids=["versions", "identity", "create", "stage", "promote"],
+)
+def test_what_says_of_no_secret_is_unavailable_to_every_verb(verb, answer, answering):
+    answering(**answer)
+    with pytest.raises(errors.ProviderUnavailable, match="something that is not a secret"):
+        verb(AWSSecretsManager(NAME))
+
+
+def test_a_primary_region_that_is_none_is_not_shown(answering):
+    answering(ARN=ARN, Name=NAME, PrimaryRegion="\x1b[31m")
+    with pytest.raises(errors.ProviderUnavailable) as caught:
+        AWSSecretsManager(NAME).stage(new_token())
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("operation", ["_put_secret_value", "_update_secret_version_stage"])
+def test_a_write_that_nobody_confirmed_is_unavailable(operation, store, strict_aws, monkeypatch):
+    bootstrap(store)
+    monkeypatch.setattr(strict_aws, operation, lambda request: {})
+    with pytest.raises(errors.ProviderUnavailable, match="something that is not a"):
+        store.stage(new_token())
+
+
+# what is told
+
+
+def test_a_missing_secret_names_the_region_that_was_asked(strict_aws):
+    with pytest.raises(errors.TokenNotFound, match="no such secret in us-east-1") as caught:
+        AWSSecretsManager(NAME, Place(region="us-east-1")).get()
+    assert "right region" in caught.value.hint
+
+
+def test_a_refusal_names_the_policy_of_the_verb_and_that_the_name_may_be_wrong(store, strict_aws):
+    strict_aws.denied = {"GetSecretValue", "DescribeSecret"}
+    for verb, role in ((store.get, "reader"), (store.versions, "rotator")):
+        with pytest.raises(errors.AccessDenied) as caught:
+            verb()
+        assert f"doctor --policy {role} {store.uri}`" in caught.value.hint
+        assert "the name is wrong" in caught.value.hint
+
+
+def test_a_deleted_secret_is_restored_in_its_region(store, bare):
+    bare.delete_secret(SecretId=NAME, RecoveryWindowInDays=7)
+    with pytest.raises(errors.TokenNotFound) as caught:
+        store.get()
+    assert caught.value.hint.endswith(f"restore-secret --secret-id {NAME} --region {REGION}")
+
+
+def test_whoever_puts_over_a_foreign_value_hears_that_it_stays(store, bare):
+    bare.put_secret_value(SecretId=NAME, SecretString='{"username": "admin"}')
+    with pytest.raises(errors.InvalidToken) as caught:
+        store.stage(new_token())
+    assert "never overwritten" in caught.value.hint
+
+
+@pytest.mark.parametrize("code", ["InvalidRequestException", "LimitExceededException"])
+def test_a_refusal_that_repeats_the_token_is_not_quoted(code, store, strict_aws, monkeypatch):
+    def repeat(request):
+        raise Refusal(code, f"blocked: {request['SecretString']}")
+
+    bootstrap(store)
+    token = new_token()
+    monkeypatch.setattr(strict_aws, "_put_secret_value", repeat)
+    error = failure_of(lambda: store.stage(token))
+    must_hide(f"{shown(error)} {error.hint}", token.reveal())
+    assert code in error.message
 
 
 # identity

@@ -134,19 +134,25 @@ class TestItsURI:
 
 
 class TestAnAbsentPlace:
-    def test_writing_to_it_makes_nothing_and_says_how_to_make_it(self, opened, vault):
+    def test_reading_makes_nothing_and_says_how_to_make_it(self, opened, vault):
         store = opened()
-        for verb in (
-            lambda: store.stage(FIRST),
-            lambda: store.promote(FIRST.id, replacing=None),
-            lambda: store.identity,
-        ):
-            with pytest.raises(TokenNotFound) as caught:
-                verb()
-            assert "cmzon-secrets put --create" in caught.value.hint
-        store.discard(FIRST.id)
         assert list(store.versions()) == []
+        assert store.identity == f"azure:{vault.host}/token"
+        assert not store.exists()
+        store.discard(FIRST.id)
+        with pytest.raises(ConflictError):
+            store.promote(FIRST.id, replacing=None)
+        with pytest.raises(TokenNotFound) as caught:
+            store.get()
+        assert "cmzon-secrets put --create" in caught.value.hint
         assert secrets_of(vault).by_name == {}
+
+    def test_staging_makes_it(self, opened, vault):
+        store = opened()
+        store.stage(FIRST)
+        assert store.exists()
+        assert store.versions().pending == FIRST
+        assert list(secrets_of(vault).by_name) == ["token-pending"]
 
     def test_create_makes_it_once_and_puts_nothing_where_applications_read(self, opened, vault):
         store = opened()
@@ -161,12 +167,12 @@ class TestAnAbsentPlace:
         opened().create()
         assert list(secrets_of(vault).by_name) == ["token"]
 
-    @pytest.mark.parametrize("verb", ["get", "create"])
+    @pytest.mark.parametrize("verb", ["get", "create", "stage"])
     def test_a_deleted_secret_is_told_with_the_command_that_recovers_it(self, verb, rotated, vault):
         secrets_of(vault).by_name["token"].state = "deleted"
         secrets_of(vault).by_name["token-pending"].state = "deleted"
         with pytest.raises(TokenNotFound) as caught:
-            getattr(rotated, verb)()
+            getattr(rotated, verb)(*([THIRD] if verb == "stage" else []))
         assert "deleted" in caught.value.message
         assert (
             caught.value.hint

@@ -59,6 +59,10 @@ class TestAToken:
         assert "cmz_value" not in repr(version)
         assert "cmz_value" not in repr(tags_of(token))
 
+    def test_the_expiry_that_somebody_gave_a_pasted_value_is_its_own(self):
+        ends = datetime(2027, 1, 1, tzinfo=UTC)
+        assert Version("v1", 0, True, {}, "cmz_pasted", ends).token(URI).expires_at == ends
+
     def test_a_pasted_value_under_our_tags_is_a_token_of_its_own(self):
         tags = tags_of(Token("cmz_value", id="tok_1", scopes=("messages:send",)))
         found = Version.of(described("v1", tags), "cmz_another")

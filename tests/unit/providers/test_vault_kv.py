@@ -2,7 +2,7 @@
 
 import re
 from contextlib import contextmanager
-from functools import partial
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -18,7 +18,7 @@ from cmzon_secrets.errors import (
     TokenNotFound,
 )
 from cmzon_secrets.providers.vault_kv import VaultKV
-from cmzon_secrets.testing.conformance.leaks import failure_of, must_hide, shown
+from cmzon_secrets.testing import ManualClock
 from cmzon_secrets.testing.conformance.store_hooks import bootstrap, new_token, rotate_to, seen
 from cmzon_secrets.uri import parse
 from servers.openbao import unused
@@ -225,20 +225,25 @@ def test_the_other_layout_is_refused_by_all_who_could_spoil_it(store, layout):
 # absent, deleted, destroyed
 
 
-def test_a_missing_secret_is_not_made_by_a_verb(as_root, layout, openbao):
+def test_reading_makes_nothing_and_says_how_to_make_it(as_root, layout, openbao):
     store = opened(unused("typo"), layout=layout)
     assert store.versions() == Versions()
+    assert store.identity
+    assert not store.exists()
     store.discard("tok_any")
-    for verb in (
-        store.get,
-        lambda: store.identity,
-        lambda: store.stage(new_token()),
-        lambda: store.promote("tok_any", replacing=None),
-    ):
-        with pytest.raises(TokenNotFound) as caught:
-            verb()
-        assert f"cmzon-secrets put --create {store.uri}" in caught.value.hint.replace("'", "")
+    with pytest.raises(ConflictError):
+        store.promote("tok_any", replacing=None)
+    with pytest.raises(TokenNotFound) as caught:
+        store.get()
+    assert f"cmzon-secrets put --create {store.uri}" in caught.value.hint.replace("'", "")
     assert openbao.ask("GET", f"secret/metadata/{store.path}", token=openbao.root_token)[0] == 404
+
+
+def test_staging_makes_the_secret(as_root, layout):
+    store, token = opened(unused("fresh"), layout=layout), new_token()
+    store.stage(token)
+    assert store.exists()
+    assert store.versions() == Versions(pending=token)
 
 
 def test_create_never_touches_what_is_there(store, read):
@@ -285,7 +290,7 @@ def test_create_makes_an_empty_secret_where_one_was(how, store, openbao, read):
 
 def test_a_kv_version_1_mount_is_refused_and_nothing_is_written_to_it(as_root, layout, openbao):
     store = open_store(f"hashivault://legacy/{unused('app')}?layout={layout}")
-    for verb in (store.get, store.versions, store.create, lambda: store.identity):
+    for verb in (store.get, store.versions, store.create, store.exists):
         with pytest.raises(ConfigurationError, match="not KV version 2") as caught:
             verb()
         assert "enable-versioning legacy/" in caught.value.hint
@@ -304,10 +309,8 @@ def test_a_version_1_mount_that_tells_nobody_what_it_is_is_known_by_its_first_an
 
     monkeypatch.setattr(vault.Calls, "read", secretive)
     store = open_store(f"hashivault://legacy/{unused('app')}")
-    with pytest.raises(TokenNotFound):
-        store.stage(new_token())
     with pytest.raises(ConfigurationError, match="not KV version 2"):
-        store.create()
+        store.stage(new_token())
 
 
 def test_what_a_version_1_mount_made_of_a_version_2_write_is_refused_too(as_root, openbao):
@@ -663,17 +666,34 @@ def test_a_time_of_writing_that_is_none_is_no_time(when, as_root, monkeypatch):
     assert opened("strange").versions().promoted_at is None
 
 
-def test_a_refusal_that_repeats_what_was_sent_is_shown_without_the_value(store, monkeypatch):
-    token = new_token()
+@pytest.mark.parametrize(
+    "behind", [timedelta(days=2), timedelta()], ids=["slow clock", "right clock"]
+)
+def test_grace_does_not_begin_before_the_promotion_where_our_clock_is_slow(as_root, layout, behind):
+    began = datetime.now(UTC).replace(microsecond=0)
+    clock = ManualClock(began - behind)
+    store = VaultKV(location(unused("slow"), layout=layout), clock=clock)
+    first = bootstrap(store)
+    clock.advance(3600)
+    rotate_to(store, new_token(), replacing=first)
+    latest = max(clock.now(), datetime.now(UTC))
+    assert began <= store.versions().promoted_at <= latest
 
-    def firewall(self, path, data, **rest):
-        raise vault.Refused(400, (f"rejected by rule 7: {data}",), {})
 
-    monkeypatch.setattr(vault.Calls, "write", firewall)
-    error = failure_of(partial(store.stage, token))
-    assert isinstance(error, ConfigurationError)
-    assert "rejected by rule 7" in error.message
-    must_hide(shown(error), token)
+def test_a_clock_that_is_fast_is_believed_so_grace_ends_late(as_root, layout):
+    clock = ManualClock(datetime.now(UTC) + timedelta(days=2))
+    store = VaultKV(location(unused("fast"), layout=layout), clock=clock)
+    bootstrap(store)
+    assert store.versions().promoted_at == clock.now()
+
+
+def test_a_path_that_was_copied_from_the_api_is_told_how_it_is_written_here(as_root):
+    with pytest.raises(TokenNotFound) as caught:
+        opened(f"data/{unused('prod')}").get()
+    assert "leave out data/" in caught.value.hint
+    with pytest.raises(TokenNotFound) as caught:
+        opened(unused("prod")).get()
+    assert "data/" not in caught.value.hint
 
 
 def test_a_server_that_does_not_tell_its_cluster_is_known_by_its_address(store, monkeypatch):

@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,7 +29,7 @@ from cmzon_secrets.errors import (
 )
 from cmzon_secrets.headers import date_in, retry_after
 
-__all__ = ["Answer", "Outcome", "OutcomeUnknown", "Refused", "broken", "judged"]
+__all__ = ["Answer", "Outcome", "OutcomeUnknown", "Refused", "broken", "judged", "reason"]
 
 Fate = Literal["not served", "unknown", "final"]
 
@@ -36,7 +37,8 @@ Fate = Literal["not served", "unknown", "final"]
 class Refused(Exception):
     """The server understood and said no: a 4xx that only the caller can put into words.
 
-    ``errors`` are the server's sentences; ``body`` is the decoded answer, {} where it is not JSON.
+    ``errors`` are the server's sentences, none where the answer is not its JSON; ``body`` is the decoded
+    answer to a 404, which says what is gone.
     """
 
     def __init__(self, status: int, errors: tuple[str, ...], body: Mapping[str, Any]) -> None:
@@ -46,16 +48,75 @@ class Refused(Exception):
         self.body = body
 
     def without(self, secrets: Iterable[str]) -> Refused:
-        """Itself, with what was sent masked: the sentences end up in messages."""
-        errors = self.errors
-        for secret in secrets:
-            errors = tuple(e.replace(secret, "…") for e in errors)
+        """Itself, where its sentences hold no part of ``secrets``, which were sent: they end up in
+        messages. Else with those of ``KNOWN`` alone."""
+        joined = "".join(self.errors)
+        if not echoes(joined, secrets):
+            return self
+        errors = tuple(words for words in KNOWN if words.lower() in joined.lower()) or (
+            _NOT_QUOTED,
+        )
         return Refused(self.status, errors, {**self.body, "errors": list(errors)})
 
     @property
     def said(self) -> str:
         """The server's sentences in one printable line."""
         return printable("; ".join(self.errors)) or "without an explanation"
+
+
+KNOWN = (
+    "1 error occurred",
+    "permission denied",
+    "invalid role or secret ID",
+    "check-and-set parameter did not match",
+    "upgrading from non-versioned",
+    "message authentication failed",
+    "invalid ciphertext",
+    "too old",
+    "key not found",
+    "non-aead",
+    "missing 'context'",
+)
+"""Words of the server's own by which callers know what it means, in any letters."""
+
+_NOT_QUOTED = "in words that repeat what was sent"
+
+WINDOW = 8
+"""Characters in a row that are no coincidence."""
+LONGEST = 4096
+"""Characters of sentences that are looked through; longer ones are not quoted."""
+
+
+def echoes(text: str, secrets: Iterable[str]) -> bool:
+    """Whether a part of a secret is in ``text``: as it is, cut, split, in other letters or in base64."""
+    if len(text) > LONGEST:
+        return True
+    plain = _plain(text)
+    windows = {*_windows(text.lower()), *_windows(plain)}
+    forms = (form for secret in secrets for form in _forms(secret))
+    return any(not windows.isdisjoint(_windows(f)) or (len(f) >= 4 and f in plain) for f in forms)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """How it may look in ``echoes``' small letters."""
+    yield from (secret.lower(), _plain(secret))
+    raw = secret.encode("utf-8", "surrogatepass")
+    for before in range(3):  # where in a group of three bytes it begins
+        whole = raw[before : len(raw) - (len(raw) - before) % 3]
+        yield _plain(b64encode(whole).decode())
+
+
+def _plain(text: str) -> str:
+    return "".join(c for c in text.lower() if c.isalnum())
+
+
+def _windows(text: str) -> Iterator[str]:
+    return (text[i : i + WINDOW] for i in range(len(text) - WINDOW + 1))
+
+
+def reason(error: CMzonSecretsError) -> str:
+    """What one of ours says, without the place that it begins with."""
+    return error.message.partition(" — ")[2]
 
 
 class OutcomeUnknown(ProviderUnavailable):
@@ -166,8 +227,10 @@ def judged(
     """What the server said. ``uri`` begins the error, ``address`` is whom it is about."""
     where, document = f"{uri} — {address}", _decoded(body)
     if status >= 400:
-        sentences = _sentences(document) if document else (body[:200].decode("ascii", "replace"),)
-        return _failed(status, headers, Refused(status, sentences, document or {}), where, uri)
+        sentences = _sentences(document or {})
+        refusal = Refused(status, sentences, document or {} if status == 404 else {})
+        said = " ".join(sentences) or body[:200].decode("ascii", "replace")
+        return _failed(refusal, said.lower(), headers, where, uri)
     if status >= 300:
         return Outcome("final", _redirected(headers.get("Location", ""), where, uri))
     if document is None:
@@ -177,15 +240,15 @@ def judged(
 
 
 def _failed(
-    status: int, headers: Mapping[str, str], refusal: Refused, where: str, uri: str
+    refusal: Refused, said: str, headers: Mapping[str, str], where: str, uri: str
 ) -> Outcome:
-    said = " ".join(refusal.errors).lower()
     for row in _ROWS:
-        if status in row.statuses and row.words in said:
+        if refusal.status in row.statuses and row.words in said:
             wait = retry_after(headers.get("Retry-After"))
             return Outcome(row.fate, row.told(where, uri), retry_after=wait)
-    if status >= 500:
-        return Outcome("unknown", ProviderUnavailable(f"{where} answers {status}", uri=uri))
+    if refusal.status >= 500:
+        error = ProviderUnavailable(f"{where} answers {refusal.status}", uri=uri)
+        return Outcome("unknown", error)
     return Outcome("final", refusal)
 
 
