@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -130,7 +131,9 @@ def test_the_token_is_not_on_any_command_line(cli, put):
     process = cli.start("run", uri, "--", "sh", "-c", "echo up; exec sleep 60")
     assert process.stdout is not None
     process.stdout.readline()
-    shown = Path(f"/proc/{process.pid}/cmdline").read_text()
+    shown, deadline = "", time.monotonic() + 30
+    while "sleep\0" not in shown and time.monotonic() < deadline:  # empty while it becomes a program
+        shown = Path(f"/proc/{process.pid}/cmdline").read_text()
     process.kill()
     process.communicate()
     assert "sleep" in shown

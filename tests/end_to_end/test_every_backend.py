@@ -186,3 +186,11 @@ def _admin(emulator):
     store.stage(token)
     store.promote(token.id, replacing=None)
     return store
+
+
+def test_doctor_calls_a_key_that_is_not_there_a_problem(clouds, tmp_path, capsys):
+    key = "arn:aws:kms:eu-central-1:123456789012:key/3f2b8c9e-1b2c-4abc-9def-0123456789ab"
+    uri = f"file:{tmp_path / 'a.sealed'}?key=awskms://{key}"
+    assert run(["doctor", uri, "--offline", "--json"]) == 3
+    items = json.loads(capsys.readouterr().out)["items"]
+    assert ("key.usable", "problem") in {(item["check"], item["severity"]) for item in items}

@@ -291,7 +291,10 @@ def _as_far_as_it_gets(
     try:
         yield from found
     except CMzonSecretsError as error:
-        yield Finding("configuration.examination", "warning", message, str(error), error.hint)
+        if isinstance(subject, SealingKey):  # what cannot be asked cannot seal either
+            yield Finding("key.usable", "problem", str(error), subject.uri, error.hint)
+        else:
+            yield Finding("configuration.examination", "warning", message, str(error), error.hint)
     except ImportError as error:
         evidence = f"{type(error).__name__}: {error.name} cannot be imported"
         yield Finding("configuration.examination", "warning", message, evidence)
