@@ -132,7 +132,9 @@ def test_the_token_is_not_on_any_command_line(cli, put):
     assert process.stdout is not None
     process.stdout.readline()
     shown, deadline = "", time.monotonic() + 30
-    while "sleep\0" not in shown and time.monotonic() < deadline:  # empty while it becomes a program
+    while (
+        "sleep\0" not in shown and time.monotonic() < deadline
+    ):  # empty while it becomes a program
         shown = Path(f"/proc/{process.pid}/cmdline").read_text()
     process.kill()
     process.communicate()
