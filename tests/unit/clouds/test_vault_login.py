@@ -548,12 +548,14 @@ def test_a_token_is_renewed_and_at_its_maximum_replaced(openbao, environment, se
     approle(openbao, environment, secret, token_ttl="3s", token_max_ttl="6s")
     at = session("auth=approle")
     logins, renewals = Logins(openbao), Logins(openbao, "auth/token/renew-self")
-    end = time.monotonic() + 6.5
+    reads, end = 0, time.monotonic() + 6.5
     while time.monotonic() < end:
         assert read(at, secret.path) == {"a": "b"}
+        reads += 1
         time.sleep(0.1)
-    assert 2 <= logins.count <= 5
-    assert 1 <= renewals.count <= 8
+    assert logins.count >= 2
+    assert renewals.count >= 1
+    assert logins.count + renewals.count < reads / 2
 
 
 @pytest.mark.parametrize(
