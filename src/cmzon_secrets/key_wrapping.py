@@ -17,10 +17,12 @@ from cmzon_secrets.sealing import SealingKey, Stanza
 __all__ = [
     "KEY_BYTES",
     "LocalKey",
+    "check_data_key",
     "decode_bytes",
     "decode_key",
     "encode_bytes",
     "new_key",
+    "not_this_seal",
     "unwrap_data_key",
     "wrap_data_key",
 ]
@@ -48,18 +50,26 @@ class LocalKey(SealingKey):
         ours = set(stanza) == {"wrap", "wrapped"} and stanza["wrap"] == ALGORITHM
         data_key = unwrap_data_key(self.read_key(), stanza["wrapped"]) if ours else None
         if data_key is None:
-            raise SealBroken(
-                f"{self.uri} — not the key of this seal, or the seal was altered", uri=self.uri
-            )
+            raise not_this_seal(self.uri)
         return data_key
+
+
+def check_data_key(data_key: bytes) -> None:
+    """Raise ConfigurationError unless it is as long as a data key."""
+    if len(data_key) != KEY_BYTES:
+        raise ConfigurationError(f"data key — {KEY_BYTES} bytes are needed, got {len(data_key)}")
+
+
+def not_this_seal(uri: str) -> SealBroken:
+    """What every key says of a stanza that it cannot open, for it cannot tell why."""
+    return SealBroken(f"{uri} — not the key of this seal, or the seal was altered", uri=uri)
 
 
 def wrap_data_key(key: bytes, data_key: bytes) -> str:
     """The data key encrypted with ``key``, as base64."""
     from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
-    if len(data_key) != KEY_BYTES:
-        raise ConfigurationError(f"data key — {KEY_BYTES} bytes are needed, got {len(data_key)}")
+    check_data_key(data_key)
     return encode_bytes(aes_key_wrap(key, data_key))
 
 

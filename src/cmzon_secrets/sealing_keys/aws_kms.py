@@ -17,8 +17,14 @@ from typing import Self
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.clouds.aws_kms import OPTIONS, KeyName, KMSKey
 from cmzon_secrets.deadline import DEFAULT_DEADLINE
-from cmzon_secrets.errors import ConfigurationError, InvalidURI, SealBroken, shielded
-from cmzon_secrets.key_wrapping import KEY_BYTES, decode_bytes, encode_bytes
+from cmzon_secrets.errors import InvalidURI, shielded
+from cmzon_secrets.key_wrapping import (
+    KEY_BYTES,
+    check_data_key,
+    decode_bytes,
+    encode_bytes,
+    not_this_seal,
+)
 from cmzon_secrets.sealing import SealingKey, Stanza
 from cmzon_secrets.uri import Location
 
@@ -61,10 +67,7 @@ class AWSKMSKey(SealingKey):
     @shielded
     def wrap(self, data_key: bytes) -> Stanza:
         """``{"wrap": "awskms", "wrapped": base64}``. Needs ``kms:Encrypt``."""
-        if len(data_key) != KEY_BYTES:
-            raise ConfigurationError(
-                f"data key — {KEY_BYTES} bytes are needed, got {len(data_key)}"
-            )
+        check_data_key(data_key)
         return {"wrap": "awskms", "wrapped": encode_bytes(self.kms.encrypt(data_key))}
 
     @shielded
@@ -75,7 +78,5 @@ class AWSKMSKey(SealingKey):
         wrapped = decode_bytes(stanza["wrapped"]) if ours else None
         data_key = self.kms.decrypt(wrapped) if wrapped is not None else b""
         if len(data_key) != KEY_BYTES:
-            raise SealBroken(
-                f"{self._uri} — not the key of this seal, or the seal was altered", uri=self._uri
-            )
+            raise not_this_seal(self.uri)
         return data_key

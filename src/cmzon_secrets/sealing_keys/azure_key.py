@@ -27,10 +27,15 @@ from cmzon_secrets.deadline import DEFAULT_DEADLINE
 from cmzon_secrets.errors import (
     ConfigurationError,
     ProviderUnavailable,
-    SealBroken,
     shielded,
 )
-from cmzon_secrets.key_wrapping import KEY_BYTES, decode_bytes, encode_bytes
+from cmzon_secrets.key_wrapping import (
+    KEY_BYTES,
+    check_data_key,
+    decode_bytes,
+    encode_bytes,
+    not_this_seal,
+)
 from cmzon_secrets.sealing import SealingKey, Stanza
 from cmzon_secrets.uri import Location
 
@@ -79,10 +84,7 @@ class AzureKey(SealingKey):
     @shielded
     def wrap(self, data_key: bytes) -> Stanza:
         """``{"wrap": "RSA-OAEP-256", "key": the key's id with its version, "wrapped": base64}``."""
-        if len(data_key) != KEY_BYTES:
-            raise ConfigurationError(
-                f"data key — {KEY_BYTES} bytes are needed, got {len(data_key)}"
-            )
+        check_data_key(data_key)
         calls = self._begin("rotator")
         try:
             version, wrapped = self._ask(
@@ -110,9 +112,9 @@ class AzureKey(SealingKey):
         except Refused as refused:
             if refused.code == "KeyNotFound":
                 self._require_key(calls, wrapped)
-            raise self._broken() from refused
+            raise not_this_seal(self.uri) from refused
         if len(data_key) != KEY_BYTES:
-            raise self._broken()
+            raise not_this_seal(self.uri)
         return data_key
 
     def _begin(self, role: str) -> Calls:
@@ -156,11 +158,11 @@ class AzureKey(SealingKey):
     def _parts(self, stanza: Stanza) -> tuple[str, bytes]:
         """Version and wrapped key in a stanza, bounded. Raises SealBroken."""
         if set(stanza) != {"wrap", "key", "wrapped"} or stanza["wrap"] != ALGORITHM:
-            raise self._broken()
+            raise not_this_seal(self.uri)
         key, wrapped = stanza["key"], decode_bytes(stanza["wrapped"])
         named = self._versioned.fullmatch(key) if isinstance(key, str) else None
         if named is None or wrapped is None or len(wrapped) not in _MODULUS_BYTES:
-            raise self._broken()
+            raise not_this_seal(self.uri)
         return named[1], wrapped
 
     def _require_key(self, calls: Calls, wrapped: bytes) -> None:
@@ -174,11 +176,6 @@ class AzureKey(SealingKey):
         return ConfigurationError(
             f"{self.uri} — Key Vault cannot wrap with this key by {ALGORITHM}",
             hint="it must be an RSA key of 2048 bits or more: az keyvault key create --kty RSA",
-        )
-
-    def _broken(self) -> SealBroken:
-        return SealBroken(
-            f"{self.uri} — not the key of this seal, or the seal was altered", uri=self.uri
         )
 
     def _not_key_vault(self) -> ProviderUnavailable:

@@ -21,11 +21,16 @@ from cmzon_secrets.errors import (
     AccessDenied,
     CMzonSecretsError,
     ConfigurationError,
-    SealBroken,
     TokenNotFound,
     shielded,
 )
-from cmzon_secrets.key_wrapping import KEY_BYTES, decode_bytes, encode_bytes
+from cmzon_secrets.key_wrapping import (
+    KEY_BYTES,
+    check_data_key,
+    decode_bytes,
+    encode_bytes,
+    not_this_seal,
+)
 from cmzon_secrets.sealing import SealingKey, Stanza
 from cmzon_secrets.uri import Location
 
@@ -72,10 +77,7 @@ class VaultTransitKey(SealingKey):
     @shielded
     def wrap(self, data_key: bytes) -> Stanza:
         """``{"wrap": "hashivault-transit", "wrapped": "vault:vN:…"}``."""
-        if len(data_key) != KEY_BYTES:
-            raise ConfigurationError(
-                f"data key — {KEY_BYTES} bytes are needed, got {len(data_key)}"
-            )
+        check_data_key(data_key)
         wrapped = self._ask("encrypt", {"plaintext": encode_bytes(data_key)}, "ciphertext")
         if not _is_ciphertext(wrapped):
             raise self._stranger()
@@ -86,12 +88,12 @@ class VaultTransitKey(SealingKey):
         """The data key. Raises SealBroken for a stanza of another key or kind of key."""
         ours = set(stanza) == {"wrap", "wrapped"} and stanza["wrap"] == ALGORITHM
         if not ours or not _is_ciphertext(stanza["wrapped"]):
-            raise self._broken()
+            raise not_this_seal(self.uri)
         data_key = decode_bytes(
             self._ask("decrypt", {"ciphertext": str(stanza["wrapped"])}, "plaintext")
         )
         if data_key is None or len(data_key) != KEY_BYTES:
-            raise self._broken()
+            raise not_this_seal(self.uri)
         return data_key
 
     def _ask(self, verb: str, data: dict[str, str], member: str) -> str:
@@ -120,7 +122,7 @@ class VaultTransitKey(SealingKey):
         """What a refusal means, by the words of the server."""
         said = refused.said.lower()
         if any(words in said for words in _BROKEN):
-            return self._broken()
+            return not_this_seal(self.uri)
         key = f"{self.mount}/keys/{self.name}"
         if "too old" in said:
             return AccessDenied(
@@ -134,11 +136,6 @@ class VaultTransitKey(SealingKey):
                     f"{self.uri} — {why}", hint=f"make one: bao write -f {key}"
                 )
         return ConfigurationError(f"{self.uri} — the server refuses: {refused.said}")
-
-    def _broken(self) -> SealBroken:
-        return SealBroken(
-            f"{self.uri} — not the key of this seal, or the seal was altered", uri=self.uri
-        )
 
     def _stranger(self) -> ConfigurationError:
         return ConfigurationError(
