@@ -270,6 +270,28 @@ def meanwhile():
     return meanwhile
 
 
+def test_a_current_that_a_rival_moved_between_look_and_move_is_not_moved_again(store, secret):
+    """The one compare-and-set: from the version that was looked at, and from no other."""
+    first = bootstrap(store)
+    ours, theirs = new_token(), new_token()
+    store.stage(ours)
+
+    class RivalAtWork(ManualClock):
+        happens = [True]
+
+        def now(self):  # asked after the look and before the move
+            if self.happens:
+                self.happens.pop()
+                rival = AWSSecretsManager(NAME)
+                rival.discard(ours.id)
+                rotate_to(rival, theirs, replacing=first)
+            return super().now()
+
+    with pytest.raises(errors.ConflictError):
+        AWSSecretsManager(NAME, clock=RivalAtWork()).promote(ours.id, replacing=first.id)
+    assert store.get() == theirs
+
+
 def test_a_pending_that_appears_between_look_and_write_keeps_its_label(
     store, secret, meanwhile, monkeypatch
 ):
