@@ -71,6 +71,9 @@ class TokenStore(TokenProvider):
     cas: Literal["atomic", "detected"] = "atomic"
     """``"detected"``: no compare-and-set there; a lost race is found, repaired, and reported."""
 
+    WRITES_PER_SECOND: ClassVar[float | None] = None
+    """Verbs that change something, per second, that the service bears from one caller; None: any."""
+
     @property
     @abstractmethod
     def identity(self) -> str:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from cmzon_secrets.rotation.emergency import kill_leaked, revoke_loose, roll_back
-from cmzon_secrets.rotation.model import Decision, Emergency, Intent, Rollback, Seen
+from cmzon_secrets.rotation.model import Decision, Emergency, Intent, Retire, Rollback, Seen
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.rows import (
     blocked,
@@ -30,6 +30,7 @@ from cmzon_secrets.rotation.rows import (
     finished,
     renew,
     retire_previous,
+    retired,
     settle_pending,
     sweep,
 )
@@ -45,6 +46,12 @@ def decide(seen: Seen, intent: Intent, policy: RotationPolicy, now: datetime) ->
         return kill_leaked(seen, intent, policy, now)
     if isinstance(intent, Rollback):
         return roll_back(seen, policy, now)
+    if isinstance(intent, Retire):
+        return (
+            doubt_clock(seen, now)
+            or retire_previous(seen, policy, now)
+            or retired(seen, policy, now)
+        )
     return (
         doubt_clock(seen, now)
         or retire_previous(seen, policy, now)

@@ -20,6 +20,7 @@ __all__ = [
     "Issue",
     "ListTokens",
     "Promote",
+    "Retire",
     "Revoke",
     "Rollback",
     "Scheduled",
@@ -112,6 +113,11 @@ class Rollback:
 
 
 @dataclass(frozen=True, slots=True)
+class Retire:
+    """Only PREVIOUS, where its grace is over; nothing is issued, promoted or swept."""
+
+
+@dataclass(frozen=True, slots=True)
 class Emergency:
     """``leaked`` has to die now, and ``also`` with it; replaced first where it is CURRENT."""
 
@@ -123,7 +129,7 @@ class Emergency:
         return token is not None and (token.id == self.leaked or token.id in self.also)
 
 
-Intent = Scheduled | Rollback | Emergency
+Intent = Scheduled | Rollback | Retire | Emergency
 
 
 # ── what is decided ─────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ from cmzon_secrets.issuer import TokenIssuer
 from cmzon_secrets.provider import TokenStore
 from cmzon_secrets.rotation.dry_run import DryRunIssuer, DryRunStore
 from cmzon_secrets.rotation.emergency_run import EmergencyRun
-from cmzon_secrets.rotation.model import Intent, Rollback, Scheduled
+from cmzon_secrets.rotation.model import Intent, Retire, Rollback, Scheduled
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.report import RotationReport
 from cmzon_secrets.rotation.run import Run
@@ -53,6 +53,13 @@ class Rotator:
     def rollback(self, *, dry_run: bool = False) -> RotationReport:
         """Make PREVIOUS CURRENT again, while it is alive; what was CURRENT gets its grace."""
         return self._go(Rollback(), dry_run=dry_run)
+
+    def retire(self) -> RotationReport:
+        """Revoke PREVIOUS where its grace is over, and nothing else.
+
+        ``done``: there is none left. ``waiting``: it is in its grace, or in use.
+        """
+        return self._go(Retire(), dry_run=False)
 
     def revoke(
         self,

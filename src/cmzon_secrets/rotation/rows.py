@@ -33,6 +33,7 @@ __all__ = [
     "renew",
     "replace_current",
     "retire_previous",
+    "retired",
     "settle_pending",
     "sweep",
 ]
@@ -351,6 +352,18 @@ def finished(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop:
         _previous_outlook(seen, policy, now)
         or _orphan_outlook(seen, policy, now)
         or _done(seen, policy, now)
+    )
+
+
+def retired(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop:
+    """Row 7 of a run that only retires: ``done`` where PREVIOUS is gone."""
+    previous = seen.obstacle
+    if previous is None:
+        return Stop("done")
+    return _previous_outlook(seen, policy, now) or Stop(
+        "waiting",
+        f"{previous.id} stays valid until its grace ends",
+        _grace_end(seen, policy, now),
     )
 
 

@@ -44,6 +44,9 @@ __all__ = ["Run"]
 _ISSUE_KEYS = uuid.UUID("6f0c9a52-6f5e-5d0c-9d7c-3d3f0a5b8e11")
 """Namespace of our idempotency keys (RFC 9562 §5.5): every rotator derives the same ones."""
 
+_PLACE_DIGITS = 16
+"""Hex digits of the store's identity in our name: 64 bits, for a collision would cost live tokens."""
+
 _MOST_STEPS = 500
 """Decisions in one run; only an issuer that contradicts itself could need more."""
 
@@ -123,7 +126,7 @@ class Run:
 
     def _introduce(self) -> None:
         """Our name at the issuer: two stores never take each other's tokens for their orphans."""
-        place = hashlib.sha256(self._store.identity.encode()).hexdigest()[:8]
+        place = hashlib.sha256(self._store.identity.encode()).hexdigest()[:_PLACE_DIGITS]
         self._seen = replace(self._seen, account=f"{self._policy.name}-{place}")
 
     # ── performing one decision ─────────────────────────────────────────────────────────────
@@ -154,7 +157,9 @@ class Run:
             self._look()
 
     def _verify(self, token: Token) -> None:
-        self._learn(token.id, self._try(token))
+        found = self._try(token)
+        self._learn(token.id, found)
+        self._emit("token_verified", token.id, state=found.state)
         self._notice_late_use(token)
 
     def _try(self, token: Token) -> Finding:

@@ -104,7 +104,7 @@ def test_two_stores_of_the_same_name_have_different_names_at_the_issuer(account)
     Rotator(other, account.issuer, account.policy, clock=account.clock).run()
     names = {info.name for info in account.issuer._infos.values()}
     assert len(names) == 2
-    assert all(name.startswith("acme-") and len(name) == len("acme-") + 8 for name in names)
+    assert all(name.startswith("acme-") and len(name) == len("acme-") + 16 for name in names)
 
 
 def test_a_lost_answer_is_asked_for_again_with_the_same_key_and_leaves_one_token(account):
@@ -903,13 +903,24 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(rotated):
     assert rotated.events == []
 
 
+def test_a_run_that_only_retires_waits_for_the_grace_and_issues_nothing(rotated):
+    waiting = rotated.rotator().retire()
+    assert (waiting.state, waiting.actions) == ("waiting", ())
+    assert waiting.next_due is not None
+    rotated.pass_time(40 * DAY)
+    report = rotated.rotator().retire()
+    assert [action.kind for action in report.actions] == ["revoke", "discard"]
+    assert (report.state, rotated.previous) == ("done", None)
+    assert rotated.rotator().retire().actions == ()
+
+
 def test_every_step_is_told_with_ids_and_never_with_values(account):
     account.run()
     account.run(force=True)
     account.pass_time(25 * HOUR)
     account.run()
     assert [n for n in account.told() if n != "rotation_finished"] == [
-        *("token_issued", "token_staged", "token_promoted") * 2,
+        *("token_issued", "token_verified", "token_staged", "token_promoted") * 2,
         "token_revoked",
         "token_discarded",
     ]
