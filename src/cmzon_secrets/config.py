@@ -12,7 +12,7 @@ import shlex
 import stat
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,11 +21,21 @@ from cmzon_secrets.errors import ConfigurationError, InvalidURI
 from cmzon_secrets.typed import quoted, shown
 from cmzon_secrets.uri import split
 
-__all__ = ["FILE_NAME", "Account", "Config", "find_config", "load_config"]
+__all__ = [
+    "DEFAULT_NAME",
+    "FILE_NAME",
+    "Account",
+    "Config",
+    "account_from_environment",
+    "find_config",
+    "load_config",
+]
 
 FILE_NAME = "cmzon-secrets.toml"
-MAX_CONFIG_BYTES = 1024 * 1024
-"""Longest file read; ten thousand accounts fit in."""
+DEFAULT_NAME = "cmzon-secrets"
+"""The name of tokens issued for a place without a name; what tells two stores apart is added by rotation."""
+MAX_CONFIG_BYTES = 16 * 1024 * 1024
+"""Longest file read; tens of thousands of accounts fit in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,11 @@ class Account:
     policy: Mapping[str, Any]
     on_outage: bool = False
 
+    @property
+    def place(self) -> str:
+        """What was written down of where the token is, for people."""
+        return self.token if isinstance(self.token, str) else ", then ".join(self.token)
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -51,6 +66,11 @@ class Config:
 
     path: Path
     accounts: Mapping[str, Account]
+    text: str = field(default="", repr=False, compare=False)
+
+    def where(self, name: str) -> str:
+        """``FILE:LINE`` of the account of this name."""
+        return f"{self.path}:{_Reader(self.path, self.text).line(('accounts', name))}"
 
     def account(self, name: str) -> Account:
         """The account of this name. Raises ConfigurationError."""
@@ -144,6 +164,53 @@ _ACCOUNT: Mapping[str, _Check] = {**_PLACE, "name": _string, **_POLICY}
 _TOP: Mapping[str, _Check] = {"base_url": _string, "admin": _uri}
 
 
+PREFIX = "CMZON_ROTATION_"
+"""What the variables of ``account_from_environment`` begin with."""
+
+
+def account_from_environment(environ: Mapping[str, str] = os.environ) -> Account:
+    """The one account of a function or container that has no file, from its environment.
+
+    ``CMZON_TOKEN_URI`` (may be absent: then the place has to come from elsewhere, and ``token`` is
+    empty), ``CMZON_ADMIN_URI``, ``CMZON_BASE_URL``, ``CMZON_ISSUER``, and ``CMZON_ROTATION_*``: the
+    policy's fields in capitals, durations as in the file, lists separated by commas. Raises
+    ConfigurationError, naming the variable.
+    """
+    checks = {"name": _string, **_POLICY}
+    policy: dict[str, Any] = {"name": DEFAULT_NAME}
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX):
+            continue
+        field_name = variable.removeprefix(PREFIX).lower()
+        if field_name not in checks:
+            valid = [PREFIX + name.upper() for name in checks]
+            raise ConfigurationError(
+                f"{shown(variable)} — there is no such setting{_nearest(variable, valid)}",
+                hint=_valid(valid),
+            )
+        policy[field_name] = _from_text(variable, environ[variable], checks[field_name])
+    return Account(
+        name=policy["name"],
+        token=environ.get("CMZON_TOKEN_URI", ""),
+        issuer=environ.get("CMZON_ISSUER") or "cmzon",
+        admin=environ.get("CMZON_ADMIN_URI") or None,
+        base_url=environ.get("CMZON_BASE_URL") or None,
+        policy=policy,
+    )
+
+
+def _from_text(variable: str, text: str, check: _Check) -> object:
+    value: object = text
+    if check is _strings:
+        value = [part.strip() for part in text.split(",")]
+    elif check is _boolean:
+        value = {"true": True, "false": False}.get(text.lower(), text)
+    try:
+        return check(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{variable} — it must be {error}") from None
+
+
 class _Reader:
     """Turns the parsed document into accounts; knows the text, so that errors can name lines."""
 
@@ -158,7 +225,9 @@ class _Reader:
         )
         defaults = self._checked(self._table(document, "defaults"), _POLICY, ("defaults",))
         accounts = self._table(document, "accounts")
-        return Config(self._path, {n: self._account(n, accounts, top, defaults) for n in accounts})
+        read = {n: self._account(n, accounts, top, defaults) for n in accounts}
+        self._refuse_shared_places(read.values())
+        return Config(self._path, read, "".join(self._lines))
 
     def _account(
         self,
@@ -189,6 +258,22 @@ class _Reader:
                 **{k: v for k, v in given.items() if k not in _PLACE},
             },
         )
+
+    def _refuse_shared_places(self, accounts: Iterable[Account]) -> None:
+        """Two accounts in one place would each take the other's token for its own."""
+        owners: dict[str, str] = {}
+        for account in accounts:
+            # A variable is never written, so there it does no harm.
+            if not isinstance(account.token, str) or account.token.startswith("env:"):
+                continue
+            owner = owners.setdefault(_without_key(account.token), account.name)
+            if owner != account.name:
+                self._refuse(
+                    ("accounts", account.name, "token"),
+                    f"account {quoted(account.name)} names the same place as account"
+                    f" {quoted(owner)} (line {self.line(('accounts', owner))})",
+                    "each account needs a place of its own",
+                )
 
     def _table(
         self, parent: Mapping[str, Any], key: str, where: tuple[str, ...] | None = None
@@ -223,9 +308,9 @@ class _Reader:
         return result
 
     def _refuse(self, where: tuple[str, ...], why: str, hint: str | None = None) -> NoReturn:
-        raise ConfigurationError(f"{self._path}:{self._line(where)} — {why}", hint=hint)
+        raise ConfigurationError(f"{self._path}:{self.line(where)} — {why}", hint=hint)
 
-    def _line(self, where: tuple[str, ...]) -> int:
+    def line(self, where: tuple[str, ...]) -> int:
         """The line on which ``where`` begins: that of the shortest beginning that holds it."""
         counts = range(len(self._lines))
         return max(1, bisect_left(counts, True, key=lambda count: self._holds(count, where)))
@@ -291,6 +376,12 @@ def _refuse_foreign(path: Path) -> None:
     else:
         return
     raise ConfigurationError(f"{path} — {why}, and it decides where tokens are sent", hint=remedy)
+
+
+def _without_key(uri: str) -> str:
+    """The place alone: another key of the same file is no other place."""
+    location = split(uri)
+    return str(replace(location, options={k: v for k, v in location.options.items() if k != "key"}))
 
 
 def _all_anchored(token: str | tuple[str, ...], folder: Path) -> str | tuple[str, ...]:

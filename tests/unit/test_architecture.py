@@ -27,7 +27,7 @@ WORDS = "errors clock durations tokens records uri events"
 CONTRACTS = "provider issuer sealing stages answers http"
 LOGIC = "cache client rotation chain"
 ADAPTERS = "providers sealing_keys issuers"
-ASSEMBLY = "registry config"
+ASSEMBLY = "registry config accounts"
 
 ARROWS = {
     # words: what everything is said in; each depends on next to nothing
@@ -69,6 +69,7 @@ ARROWS = {
     # assembly: joins them by strings, so its imports stop at the contracts
     "registry": f"{WORDS} {CONTRACTS} chain findings",
     "config": f"{WORDS} typed",
+    "accounts": f"{WORDS} {CONTRACTS} cache rotation registry config",
     # entry points: may use everything above, never each other
     "cli": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY} examinations findings permissions prompts typed __version__",
     "testing": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY}",

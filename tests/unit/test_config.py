@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmzon_secrets import config
-from cmzon_secrets.config import find_config, load_config
+from cmzon_secrets.config import account_from_environment, find_config, load_config
 from cmzon_secrets.errors import CMzonSecretsError, ConfigurationError
 from cmzon_secrets.rotation import RotationPolicy
 
@@ -312,3 +312,69 @@ def test_a_folder_with_odd_characters_survives_in_the_uri(tmp_path):
     location = parse(load_config(path).account("a").token, schemes=["file"])
     assert location.path == f"{folder}/t"
     assert parse(location.options["key"], schemes=["keyfile"]).path == f"{folder}/k"
+
+
+# ── from the environment ────────────────────────────────────────────────────────────────────────
+
+
+def test_an_account_can_stand_in_the_environment():
+    account = account_from_environment(
+        {
+            "CMZON_TOKEN_URI": "awssecretsmanager://prod/acme",
+            "CMZON_ADMIN_URI": "env:ADMIN",
+            "CMZON_BASE_URL": "https://api.example.com",
+            "CMZON_ROTATION_NAME": "acme",
+            "CMZON_ROTATION_ROTATE_EVERY": "7d",
+            "CMZON_ROTATION_GRACE": "3600",
+            "CMZON_ROTATION_SCOPES": "messages:send, audit:read",
+            "CMZON_ROTATION_ALLOW_GAP": "true",
+            "OTHER": "x",
+        }
+    )
+    assert (account.name, account.token) == ("acme", "awssecretsmanager://prod/acme")
+    assert (account.admin, account.base_url) == ("env:ADMIN", "https://api.example.com")
+    policy = RotationPolicy(**account.policy)
+    assert (policy.rotate_every, policy.grace) == (timedelta(days=7), timedelta(hours=1))
+    assert policy.scopes == ("messages:send", "audit:read")
+    assert policy.allow_gap
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("CMZON_ROTATION_ROTATE_EVRY", "7d", "did you mean 'CMZON_ROTATION_ROTATE_EVERY'"),
+        ("CMZON_ROTATION_GRACE", "soon", "CMZON_ROTATION_GRACE — it must be"),
+        ("CMZON_ROTATION_ALLOW_GAP", "yes", "CMZON_ROTATION_ALLOW_GAP — it must be true or false"),
+        ("CMZON_ROTATION_SCOPES", ",", "CMZON_ROTATION_SCOPES — it must be a list"),
+    ],
+)
+def test_a_variable_that_cannot_be_meant_is_refused_by_name(variable, value, complaint):
+    with pytest.raises(ConfigurationError, match=complaint):
+        account_from_environment({variable: value})
+
+
+# ── many accounts ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_two_accounts_in_one_place_are_refused_with_both_lines(write):
+    text = (
+        '[accounts.a]\ntoken = "file:t?key=env:K"\n\n[accounts.b]\ntoken = "file:t?key=keyfile:k"\n'
+    )
+    with pytest.raises(ConfigurationError, match=r"toml:5 — account 'b' names .* 'a' \(line 1\)"):
+        load_config(write(text))
+
+
+def test_a_loaded_file_knows_the_line_of_each_account(write):
+    path = write(
+        'base_url = "https://x"\n\n[accounts.a]\ntoken = "env:T"\n[accounts.b]\ntoken = "env:U"\n'
+    )
+    loaded = load_config(path)
+    assert (loaded.where("a"), loaded.where("b")) == (f"{path}:3", f"{path}:5")
+
+
+def test_ten_thousand_accounts_can_be_loaded(write):
+    text = "".join(
+        f'[accounts.account-{n:05}]\ntoken = "awssecretsmanager://production/cmzon/account-{n:05}"\n'
+        for n in range(10_000)
+    )
+    assert len(load_config(write(text)).accounts) == 10_000

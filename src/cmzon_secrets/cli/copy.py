@@ -7,11 +7,12 @@ import click
 from cmzon_secrets.cli.asking import agreed
 from cmzon_secrets.cli.options import create_option, json_option
 from cmzon_secrets.cli.output import masked, note
-from cmzon_secrets.cli.placing import place, require_place
+from cmzon_secrets.cli.placing import place
 from cmzon_secrets.cli.reports import placement
 from cmzon_secrets.cli.targets import Target
 from cmzon_secrets.errors import AccessDenied, ConflictError, ProviderUnavailable
 from cmzon_secrets.provider import TokenProvider, TokenStore
+from cmzon_secrets.rotation.places import require_place
 from cmzon_secrets.tokens import Token
 
 __all__ = ["command"]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 
-from cmzon_secrets.errors import CMzonSecretsError, ConflictError, TokenNotFound
+from cmzon_secrets.errors import CMzonSecretsError, ConflictError
 from cmzon_secrets.provider import TokenStore
 from cmzon_secrets.tokens import Token
 
-__all__ = ["Placed", "place", "require_place"]
+__all__ = ["Placed", "place"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +20,6 @@ class Placed:
     changed: bool
     replaced: Token | None = None
     forgotten: tuple[Token, ...] = ()
-
-
-def require_place(store: TokenStore, *, create: bool = False) -> None:
-    """Refuse a secret that is not there in a cloud, for its name may be mistyped; or make it empty.
-
-    A store that simply makes itself, like a sealed file, has neither ``exists`` nor ``create``.
-    """
-    exists = getattr(store, "exists", None)
-    if exists is None or exists():
-        return
-    if not create:
-        raise TokenNotFound(
-            f"{store.uri} — there is no such secret",
-            uri=store.uri,
-            hint=f"if that is the right name, make it with: cmzon-secrets put --create {shlex.quote(store.uri)}",
-        )
-    store.create()  # type: ignore[attr-defined]  # who tells whether it exists can make it
 
 
 def place(store: TokenStore, token: Token, *, discard: bool) -> Placed:

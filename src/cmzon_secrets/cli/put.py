@@ -6,9 +6,10 @@ import click
 
 from cmzon_secrets.cli.asking import read_token
 from cmzon_secrets.cli.options import account_option, create_option, json_option, uri_argument
-from cmzon_secrets.cli.placing import place, require_place
+from cmzon_secrets.cli.placing import place
 from cmzon_secrets.cli.reports import placement
 from cmzon_secrets.cli.targets import find_target
+from cmzon_secrets.rotation.places import require_place
 
 __all__ = ["command"]
 

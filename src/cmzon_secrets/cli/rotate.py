@@ -17,10 +17,8 @@ from cmzon_secrets.cli.options import (
     uri_argument,
 )
 from cmzon_secrets.cli.output import note
-from cmzon_secrets.cli.placing import require_place
 from cmzon_secrets.cli.reports import finish
 from cmzon_secrets.cli.targets import find_target
-from cmzon_secrets.errors import CMzonSecretsError
 
 __all__ = ["command"]
 
@@ -52,7 +50,8 @@ def command(
     when its grace is over: run this on a schedule. Killed or run twice at once, it harms nothing.
     Exit code 0 done or waiting, 1 failed, 3 where a person is needed.
     """
-    from cmzon_secrets.rotation import RotationReport, Rotator
+    from cmzon_secrets.rotation import Rotator
+    from cmzon_secrets.rotation.places import GuardedStore
 
     if force and rollback:
         raise UsageFailure("--force and --rollback cannot go together")
@@ -61,14 +60,11 @@ def command(
     with target.open_store() as store, closing(target.open_issuer(options)) as issuer:
         for warning in policy.warnings if sys.stderr.isatty() else ():
             note(f"warning: {warning}")
-        rotator = Rotator(store, issuer, policy)
-        try:
-            require_place(store)  # a mistyped name in a cron job shall not make a second secret
-            report = (
-                rotator.rollback(dry_run=dry_run)
-                if rollback
-                else rotator.run(force=force, dry_run=dry_run)
-            )
-        except CMzonSecretsError as error:
-            report = RotationReport("failed", reason=str(error), error=error)
+        # A mistyped name in a cron job shall not make a second secret.
+        rotator = Rotator(GuardedStore(store), issuer, policy)
+        report = (
+            rotator.rollback(dry_run=dry_run)
+            if rollback
+            else rotator.run(force=force, dry_run=dry_run)
+        )
         return finish(report, store.uri, account=target.account, as_json=as_json)

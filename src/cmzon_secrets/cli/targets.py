@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cmzon_secrets.cli.failures import UsageFailure, repeatable, typed_here
 from cmzon_secrets.cli.output import note
-from cmzon_secrets.config import FILE_NAME, Account, Config, find_config, load_config
+from cmzon_secrets.config import DEFAULT_NAME, FILE_NAME, Account, Config, find_config, load_config
 from cmzon_secrets.errors import ConfigurationError, InvalidURI, ReadOnlyProvider
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from cmzon_secrets.rotation import RotationPolicy
 
 __all__ = ["Target", "answering", "find_target", "find_targets"]
-
-DEFAULT_POLICY_NAME = "cmzon-secrets"
-"""The name of tokens issued for a bare URI; what tells two stores apart is added by rotation."""
 
 
 def tell_of_falls(event: Event) -> None:
@@ -94,7 +91,7 @@ class Target:
         given = {field.name: options.get(field.name) for field in fields(RotationPolicy)}
         chosen = {name: value for name, value in given.items() if value not in (None, (), False)}
         with typed_here(ConfigurationError, when=bool(chosen)):
-            return RotationPolicy(**{"name": DEFAULT_POLICY_NAME, **self.settings, **chosen})
+            return RotationPolicy(**{"name": DEFAULT_NAME, **self.settings, **chosen})
 
     def open_issuer(self, options: Mapping[str, Any]) -> TokenIssuer:
         """The issuer named by option or account. Raises ConfigurationError where it lacks its admin."""

@@ -1,0 +1,128 @@
+"""What accounts name, opened: the store, the issuer and the policy of each, and all of them as a fleet."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, Self
+
+from cmzon_secrets.cache import TokenCache
+from cmzon_secrets.config import Account, Config
+from cmzon_secrets.errors import ConfigurationError, InvalidURI, retold
+from cmzon_secrets.issuer import TokenIssuer
+from cmzon_secrets.registry import open_issuer, open_provider, open_store
+from cmzon_secrets.rotation import Member, Opened, RotationPolicy
+from cmzon_secrets.uri import split
+
+__all__ = ["Issuers", "members", "open_account", "policy_of"]
+
+_SHARED = ("region", "profile", "role_arn", "endpoint_url", "address", "namespace", "authority")
+"""Options of a URI that lead to another service, region or account of the cloud."""
+
+
+def policy_of(account: Account, config: Config | None = None) -> RotationPolicy:
+    """The policy written down. Raises ConfigurationError, with the line where ``config`` is given."""
+    try:
+        return RotationPolicy(**account.policy)
+    except ConfigurationError as error:
+        if config is None:
+            raise
+        raise retold(error, f"{config.where(account.name)} — {error}") from None
+
+
+class Issuers:
+    """The issuers of many accounts: those who name the same one share it. Thread-safe.
+
+    ``ca``: a CA (PEM file) to trust instead of the system's. Admin tokens are kept for minutes, by
+    a ``TokenCache``, instead of being read for each call. Close it when the accounts are done with.
+    """
+
+    def __init__(self, *, ca: str | None = None) -> None:
+        self._ca = ca
+        self._opened: dict[tuple[str, str | None, str | None], TokenIssuer] = {}
+        self._lock = threading.Lock()
+        self._closing = ExitStack()
+
+    def of(self, account: Account) -> TokenIssuer:
+        """The issuer that the account names. Raises ConfigurationError where its admin is missing."""
+        admin = account.admin or os.environ.get("CMZON_ADMIN_URI") or None
+        key = (account.issuer, admin, account.base_url)
+        with self._lock:
+            if key not in self._opened:
+                self._opened[key] = self._open(*key)
+            return self._opened[key]
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _open(self, name: str, admin: str | None, base_url: str | None) -> TokenIssuer:
+        wiring: dict[str, Any] = {"base_url": base_url, "ca": self._ca}
+        if name != "manual":
+            wiring["admin"] = self._open_admin(name, admin)
+        given = {option: value for option, value in wiring.items() if value is not None}
+        return self._closing.enter_context(closing(open_issuer(name, **given)))
+
+    def _open_admin(self, name: str, admin: str | None) -> TokenCache | None:
+        if admin is not None:
+            return self._closing.enter_context(closing(TokenCache(open_provider(admin))))
+        if name == "cmzon":
+            raise ConfigurationError(
+                "no admin token — issuing and revoking need one with the scope tokens:manage",
+                hint='give admin = "URI" in cmzon-secrets.toml, or set CMZON_ADMIN_URI',
+            )
+        return None
+
+
+@contextmanager
+def open_account(account: Account, issuers: Issuers) -> Iterator[Opened]:
+    """What the account is rotated with; its store is closed at the end, its issuer is ``issuers``'.
+
+    Raises ReadOnlyProvider for a chain and for a place that cannot be written.
+    """
+    policy = policy_of(account)
+    issuer = issuers.of(account)
+    with open_store(account.token) as store:  # type: ignore[arg-type]  # a chain is refused by name
+        yield Opened(store, issuer, policy)
+
+
+def members(
+    accounts: Iterable[Account], issuers: Issuers, *, config: Config | None = None
+) -> list[Member]:
+    """The accounts as members of a fleet; every policy is checked before anything is opened.
+
+    Raises ConfigurationError, with the line where ``config`` is given.
+    """
+    fleet = []
+    for account in accounts:
+        policy_of(account, config)
+        fleet.append(
+            Member(
+                account.name,
+                account.place,
+                _service(account),
+                lambda account=account: open_account(account, issuers),  # type: ignore[misc]  # bound at once
+            )
+        )
+    return fleet
+
+
+def _service(account: Account) -> str:
+    """What bears this account's load together with others: a cloud's region, a vault, this disk."""
+    uri = account.token if isinstance(account.token, str) else account.token[0]
+    try:
+        location = split(uri)
+    except InvalidURI:
+        return uri.partition(":")[0]
+    # For Azure the authority is the vault; elsewhere it is the first part of the secret's name.
+    vault = location.path.partition("/")[0] if location.scheme == "azurekeyvault" else ""
+    shared = [location.options[name] for name in _SHARED if name in location.options]
+    return " ".join(filter(None, [location.scheme, vault, *shared]))
