@@ -75,6 +75,14 @@ class TokenStore(TokenProvider):
     """Verbs that change something, per second, that the service bears from one caller; None: any."""
 
     @property
+    def rotating_natively(self) -> str | None:
+        """A rotation that the service itself has begun and that has no token yet, by its own id.
+
+        As the last ``versions()`` saw it. None: there is none, as in every service but AWS's.
+        """
+        return None
+
+    @property
     @abstractmethod
     def identity(self) -> str:
         """Names the place, the same however it was addressed. May create an empty store."""

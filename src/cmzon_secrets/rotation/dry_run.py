@@ -32,6 +32,10 @@ class DryRunStore(TokenStore):
         # Asking an empty store for its identity may create it.
         return self._store.identity if any(self.versions()) else "dry run"
 
+    @property
+    def rotating_natively(self) -> str | None:
+        return self._store.rotating_natively
+
     def get(self) -> Token:
         return self._store.get()
 

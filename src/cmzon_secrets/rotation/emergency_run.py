@@ -77,7 +77,9 @@ class EmergencyRun(Run):
         unresolved = [
             t.id
             for t in self._seen.versions
-            if not t.has_issuer_id and (f := self._seen.findings.get(t.id)) and f.info is None
+            if not t.has_issuer_id
+            and (found := self._seen.findings.get(t.id))
+            and found.state in ("forbidden", "silent")
         ]
         if replacing and unresolved:
             reason = f"STILL ALIVE: {token_id} may be {unresolved[0]}, which cannot be resolved from here"

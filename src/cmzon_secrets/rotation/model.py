@@ -50,6 +50,7 @@ class Seen:
     for; ``may_list`` whether it may be. ``issue_lost``: an issuer that cannot list did not answer. ``issued`` is the token of attempt ``attempt``, not staged
     yet. ``unrevoked`` are those whose revocation failed or was given up in this run; ``loose`` those
     that were taken out of the store before they are revoked, so that nobody can promote them.
+    ``native``: a rotation that the service has begun itself, and that has no token yet.
     """
 
     versions: Versions
@@ -65,6 +66,7 @@ class Seen:
     loose: tuple[Token, ...] = ()
     list_failed: bool = False
     promoted: bool = False
+    native: str | None = None
     overlap: bool = True
     idempotent: bool = True
     interactive: bool = False

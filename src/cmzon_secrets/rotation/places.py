@@ -98,6 +98,10 @@ class GuardedStore(TokenStore):
         self._claim(identity)
         return identity
 
+    @property
+    def rotating_natively(self) -> str | None:
+        return self._store.rotating_natively
+
     def get(self) -> Token:
         return self._store.get()
 

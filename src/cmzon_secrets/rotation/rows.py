@@ -196,6 +196,12 @@ def replace_current(
             "attention",
             "this issuer kills the old token when it issues the new one: set allow_gap to accept failed sends",
         )
+    if seen.native is not None:
+        return Stop(
+            "waiting",
+            f"the service has begun a rotation of its own, version {seen.native}: it goes first",
+            now + SETTLE,
+        )
     if seen.issue_lost:
         return Stop(
             "attention",

@@ -39,16 +39,29 @@ from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.report import Action, RotationReport
 from cmzon_secrets.tokens import Token, Versions
 
-__all__ = ["Run"]
+__all__ = ["Run", "account_at", "issue_key"]
 
 _ISSUE_KEYS = uuid.UUID("6f0c9a52-6f5e-5d0c-9d7c-3d3f0a5b8e11")
-"""Namespace of our idempotency keys (RFC 9562 §5.5): every rotator derives the same ones."""
+"""Namespace of our idempotency keys (RFC 9562 §5.5)."""
 
 _PLACE_DIGITS = 16
 """Hex digits of the store's identity in our name: 64 bits, for a collision would cost live tokens."""
 
 _MOST_STEPS = 500
 """Decisions in one run; only an issuer that contradicts itself could need more."""
+
+
+def account_at(store: TokenStore, policy: RotationPolicy) -> str:
+    """Our name at the issuer: the policy's, and sixteen digits of what the store is."""
+    place = hashlib.sha256(store.identity.encode()).hexdigest()[:_PLACE_DIGITS]
+    return f"{policy.name}-{place}"
+
+
+def issue_key(seen: Seen, attempt: int) -> str:
+    """The idempotency key of an attempt to replace CURRENT: every rotator derives the same one."""
+    current = seen.versions.current
+    seed = f"{seen.account}/{current.id if current else 'bootstrap'}/{attempt}"
+    return str(uuid.uuid5(_ISSUE_KEYS, seed))
 
 
 class Run:
@@ -122,12 +135,12 @@ class Run:
         )
 
     def _look(self) -> None:
-        self._seen = replace(self._seen, versions=self._store.versions())
+        held = self._store.versions()
+        self._seen = replace(self._seen, versions=held, native=self._store.rotating_natively)
 
     def _introduce(self) -> None:
         """Our name at the issuer: two stores never take each other's tokens for their orphans."""
-        place = hashlib.sha256(self._store.identity.encode()).hexdigest()[:_PLACE_DIGITS]
-        self._seen = replace(self._seen, account=f"{self._policy.name}-{place}")
+        self._seen = replace(self._seen, account=account_at(self._store, self._policy))
 
     # ── performing one decision ─────────────────────────────────────────────────────────────
 
@@ -188,9 +201,7 @@ class Run:
             self._notice_late_use(self._seen.versions.previous)
 
     def _issue(self, attempt: int) -> None:
-        current = self._seen.versions.current
-        seed = f"{self._seen.account}/{current.id if current else 'bootstrap'}/{attempt}"
-        key = str(uuid.uuid5(_ISSUE_KEYS, seed))
+        key = issue_key(self._seen, attempt)
         request = TokenRequest(
             self._seen.account,
             scopes=self._policy.scopes,

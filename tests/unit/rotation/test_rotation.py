@@ -1291,3 +1291,14 @@ def test_the_id_is_told_before_anything_is_killed(account):
     account.events.clear()
     account.rotator().revoke()
     assert (account.events[0].name, account.events[0].token_id) == ("emergency_started", "tok_1")
+
+
+def test_a_rotation_that_the_service_has_begun_goes_first(account):
+    class Native(MemoryStore):
+        rotating_natively = "version-1"
+
+    account.store = Native(clock=account.clock)
+    report = account.run()
+    assert (report.state, report.actions) == ("waiting", ())
+    assert "version-1: it goes first" in report.reason
+    assert account.issuer.live == set()
