@@ -55,6 +55,7 @@ class OpenBao:
         certificate = authority.issue_cert("127.0.0.1", "localhost", "vault.example")
         certificate.private_key_and_cert_chain_pem.write_to_path(str(self.folder / "server.pem"))
         self.audit_log = self.folder / "audit.log"
+        self._audited, self._audited_bytes = [], 0
         self._process = None
         self._session = None
         self._configuration = self._configure()
@@ -216,13 +217,20 @@ class OpenBao:
 
     def audited(self, path=None):
         """The requests so far, oldest first, as the audit trail tells them."""
-        lines = self.audit_log.read_text().splitlines()
-        entries = [json.loads(line) for line in lines]
-        return [
-            e["request"]
-            for e in entries
-            if e["type"] == "request" and (path is None or e["request"]["path"] == path)
-        ]
+        self._read_on_in_audit_log()
+        return [r for r in self._audited if path is None or r["path"] == path]
+
+    def _read_on_in_audit_log(self):
+        # Only what is new: the file grows with every test, and many tests look at it many times.
+        with self.audit_log.open("rb") as file:
+            file.seek(self._audited_bytes)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._audited_bytes += len(line)
+                entry = json.loads(line)
+                if entry["type"] == "request":
+                    self._audited.append(entry["request"])
 
     def environment(self, token=None, **more):
         """The variables that lead to it, as ``monkeypatch.setenv`` takes them."""
