@@ -80,6 +80,17 @@ def vault(folder: Path) -> Iterator[Rivals]:
     """On OpenBao, over TLS."""
     import hvac
 
+    with openbao(folder) as server:
+        server.admin("POST", "secret/data/acme", {"data": {"token": "cmz_benchmark"}})
+        sdk = hvac.Client(server.address, token=server.root_token, verify=server.ca)
+        provider = open_provider("hashivault://secret/acme")
+        read = sdk.secrets.kv.v2.read_secret_version
+        yield provider.get, lambda: read("acme", raise_on_deleted_version=True)
+
+
+@contextmanager
+def openbao(folder: Path) -> Iterator[Any]:
+    """The server, where the SDK finds it."""
     from servers.openbao import OpenBao
 
     server = OpenBao(folder)
@@ -87,12 +98,8 @@ def vault(folder: Path) -> Iterator[Rivals]:
     try:
         server.initialise()
         server.mount_all()
-        server.admin("POST", "secret/data/acme", {"data": {"token": "cmz_benchmark"}})
         os.environ.update(server.environment(server.root_token))
-        sdk = hvac.Client(server.address, token=server.root_token, verify=server.ca)
-        provider = open_provider("hashivault://secret/acme")
-        read = sdk.secrets.kv.v2.read_secret_version
-        yield provider.get, lambda: read("acme", raise_on_deleted_version=True)
+        yield server
     finally:
         server.stop(kill=True)
 
@@ -103,11 +110,7 @@ def azure(folder: Path) -> Iterator[Rivals]:
     from azure.identity import ManagedIdentityCredential
     from azure.keyvault.secrets import SecretClient
 
-    from servers.key_vault import KeyVault, redirected
-
-    server = KeyVault(folder)
-    os.environ.update(server.environment)
-    with redirected(server.port):
+    with key_vault(folder) as server:
         host = server.vault().host
         sdk = SecretClient(f"https://{host}", ManagedIdentityCredential(client_id="owner"))
         sdk.set_secret("acme", "cmz_benchmark")
@@ -115,6 +118,17 @@ def azure(folder: Path) -> Iterator[Rivals]:
             f"azurekeyvault://{host}/secrets/acme?credential=managed&client_id=owner"
         )
         yield provider.get, lambda: sdk.get_secret("acme")
+
+
+@contextmanager
+def key_vault(folder: Path) -> Iterator[Any]:
+    """The double, where the SDK finds it."""
+    from servers.key_vault import KeyVault, redirected
+
+    server = KeyVault(folder)
+    os.environ.update(server.environment)
+    with redirected(server.port):
+        yield server
     server.close()
 
 

@@ -34,7 +34,16 @@ class Token:
     the metadata cannot be right; no message contains the value.
     """
 
-    __slots__ = ("_reveal", "allowed_ips", "expires_at", "fingerprint", "id", "issued_at", "scopes")
+    __slots__ = (
+        "__weakref__",
+        "_reveal",
+        "allowed_ips",
+        "expires_at",
+        "fingerprint",
+        "id",
+        "issued_at",
+        "scopes",
+    )
 
     id: str
     fingerprint: str
@@ -113,7 +122,7 @@ class Token:
         raise TypeError("a Token has no state to show")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Versions:
     """One consistent view of a store's stages.
 

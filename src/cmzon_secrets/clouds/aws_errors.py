@@ -259,7 +259,7 @@ class Failure:
 
 _CODE = re.compile(r"[\w.:-]{1,80}", re.ASCII)
 _UNKNOWN = "an unknown code"
-_SECRETS = ("SecretString", "Plaintext")
+_SECRETS = ("SecretString", "Plaintext", "RotationToken")
 """Parameters that no answer has to repeat. A ciphertext may begin with the id of its key."""
 _LEAST = 8
 """Characters of a secret that are too many."""

@@ -15,8 +15,8 @@ from cmzon_secrets.examinations.vault_server import (
     leave,
 )
 from cmzon_secrets.findings import Finding, Role
-from cmzon_secrets.providers.vault_kv import VaultKV, mount_and_path
-from cmzon_secrets.providers.vault_layouts import layout_of
+from cmzon_secrets.providers.vault_kv import VaultKV
+from cmzon_secrets.providers.vault_layouts import layout_of, mount_and_path
 from cmzon_secrets.uri import Location
 
 __all__ = ["examine", "examine_wrapped", "leave", "policy"]

@@ -7,6 +7,7 @@ everybody's (a secret that waits for deletion, a replica, a label that has moved
 from __future__ import annotations
 
 import shlex
+from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +22,7 @@ from cmzon_secrets.errors import (
 )
 from cmzon_secrets.providers.aws_secret_values import (
     CURRENT,
-    STAGING,
+    NEWEST,
     TAG,
     Labels,
     checked_secret,
@@ -42,12 +43,19 @@ _UNTAGGABLE = ("AccessDeniedException", "InvalidParameterException", "LimitExcee
 
 
 class SecretCalls:
-    """Under one deadline. Every error is ours, with ``uri``."""
+    """Under one deadline. Every error is ours, with ``uri``.
 
-    def __init__(self, name: str, service: Service, clock: Clock) -> None:
+    ``values``: version → its token, where that is known. It is right for good: a version's value
+    never changes.
+    """
+
+    def __init__(
+        self, name: str, service: Service, clock: Clock, values: MutableMapping[str, Token]
+    ) -> None:
         self._name = name
         self._service = service
         self._clock = clock
+        self._values = values
         self._calls = service.begin()
 
     def create(self) -> None:
@@ -73,11 +81,17 @@ class SecretCalls:
 
     def token(self, version: str) -> Token | None:
         """The value of a version; None where it has none, or is gone."""
+        known = self._values.get(version)
+        if known is not None:
+            return known
         try:
             answer = self._ask("get_secret_value", _NOT_FOUND, VersionId=version)
         except Refused:
             return None
-        return token_in(checked_version(answer, self._service.uri), self._service.uri)
+        token = token_in(checked_version(answer, self._service.uri), self._service.uri)
+        if token is not None:
+            self._values[version] = token
+        return token
 
     def labels_if_any(self) -> Labels | None:
         """Which version has which label; None where there is no secret."""
@@ -96,20 +110,34 @@ class SecretCalls:
             raise self.nothing_there()
         return labels
 
-    def put(self, version: str, text: str) -> list[str]:
-        """Write a version, unless it is there; its labels. It has at least that of STAGING."""
+    def put(
+        self,
+        version: str,
+        token: Token,
+        text: str,
+        *,
+        label: str = NEWEST,
+        rotation_token: str | None = None,
+    ) -> list[str]:
+        """Write ``text``, which is ``token``, as a version, unless it is there; its labels.
+
+        The label is taken from whatever version has it.
+        """
+        extra = {"RotationToken": rotation_token} if rotation_token is not None else {}
         try:
             answer = self._ask(
                 "put_secret_value",
                 _EXISTS,
                 ClientRequestToken=version,
                 SecretString=text,
-                VersionStages=[STAGING],
+                VersionStages=[label],
+                **extra,
             )
         except Refused as refused:
             why = f"its version {version} has another value already"
             raise self.conflict(why) from refused.__cause__
         labels: list[str] = checked_version(answer, self._service.uri)["VersionStages"]
+        self._values[version] = token
         return labels
 
     def move(self, label: str, *, to: str | None = None, off: str | None = None) -> bool:

@@ -27,9 +27,9 @@ from cmzon_secrets.tokens import Token
 __all__ = [
     "CURRENT",
     "MAX_BYTES",
+    "NEWEST",
     "PENDING",
     "PREVIOUS",
-    "STAGING",
     "TAG",
     "Labels",
     "check_name",
@@ -42,8 +42,8 @@ __all__ = [
 
 CURRENT, PENDING, PREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
 
-STAGING = "cmzon-secrets-staging"
-"""The label of a version from when it is written until it is PENDING: without one it could vanish."""
+NEWEST = "cmzon-secrets-newest"
+"""The label of the version that we wrote last: without one it could vanish before it is PENDING."""
 
 TAG = "cmzon-secrets-promoted-at"
 

@@ -8,7 +8,8 @@ ECS, EKS and AWS's caching clients work. ``aws_secret_values.py`` says what a ve
   while another version has it; written straight to AWSPENDING it would take that from a rival. The
   first version of a secret is AWSCURRENT at once: verify a token before staging it.
 - *promote*: AWSCURRENT is moved from the version that was looked at: the one compare-and-set there is.
-  AWSPREVIOUS follows by itself. A ``discard`` of the same token at that moment may succeed as well.
+  AWSPREVIOUS follows by itself. A ``discard`` of the same token at that moment, or since a look that
+  was at most ``_RECENT`` ago, may succeed as well.
 
 Permissions on the secret (``secretsmanager:``): ``get`` needs GetSecretValue; ``identity`` DescribeSecret;
 ``versions`` both; ``stage`` also PutSecretValue and UpdateSecretVersionStage; ``promote`` the latter,
@@ -20,46 +21,56 @@ Source: AWS Secrets Manager API Reference, PutSecretValue and UpdateSecretVersio
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Self
+from contextlib import suppress
+from dataclasses import asdict
+from typing import ClassVar, Self
+from weakref import WeakValueDictionary
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.clouds.aws import OPTIONS, Place, Service
 from cmzon_secrets.deadline import DEFAULT_DEADLINE
-from cmzon_secrets.errors import InvalidURI, shielded
+from cmzon_secrets.errors import ConflictError, InvalidURI, shielded
 from cmzon_secrets.provider import TokenStore
+from cmzon_secrets.providers import aws_native_rotation as native
 from cmzon_secrets.providers.aws_secret_calls import SecretCalls
+from cmzon_secrets.providers.aws_secret_stages import (
+    TRIES,
+    Held,
+    attached,
+    complete,
+    forgotten,
+    held_under,
+    look,
+    made_current,
+)
 from cmzon_secrets.providers.aws_secret_values import (
-    CURRENT,
     PENDING,
     PREVIOUS,
-    STAGING,
     Labels,
     check_name,
     version_of,
 )
+from cmzon_secrets.providers.last_look import LastLook
 from cmzon_secrets.stages import discarded, promoted, staged
 from cmzon_secrets.tokens import Token, Versions
 from cmzon_secrets.uri import Location
 
 __all__ = ["AWSSecretsManager"]
 
-_TRIES = 5
-"""Looks at what others changed meanwhile, before a verb gives up."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """What a look found: the labels, and the tokens under them."""
-
-    labels: Labels
-    versions: Versions
+_RECENT = 1.0
+"""Seconds for which a promotion may rest on the look before it. A verb's own look can get older while
+AWS throttles, so whoever rotates must bear that much anyway."""
 
 
 class AWSSecretsManager(TokenStore):
     """A secret, by its name or ARN. ``timeout``: seconds for one verb."""
 
     OPTIONS = OPTIONS
+
+    WRITES_PER_SECOND: ClassVar[float | None] = 20.0
+    """PutSecretValue and UpdateSecretVersionStage share 50 a second in an account and region. Of
+    these ``stage`` needs 2, ``promote`` 2, ``discard`` 1: 20 verbs are 40 at most. The rest is for
+    others, and for repeats."""
 
     def __init__(
         self,
@@ -80,6 +91,11 @@ class AWSSecretsManager(TokenStore):
         self._clock = clock
         self.service = Service("secretsmanager", place, uri=self._uri, timeout=timeout, clock=clock)
         """As whom it calls, and how AWS's clock differs: for examinations."""
+        self._identity: str | None = None
+        self._announced: str | None = None
+        self._values: WeakValueDictionary[str, Token] = WeakValueDictionary()
+        """Version → its token, for as long as somebody holds that token."""
+        self._last = LastLook[tuple[Labels, float]]()
 
     @classmethod
     def from_location(cls, location: Location) -> Self:
@@ -99,8 +115,13 @@ class AWSSecretsManager(TokenStore):
     @property
     @shielded
     def identity(self) -> str:
-        """``aws:ACCOUNT:REGION:NAME``. Raises TokenNotFound where there is no secret."""
-        return self._begin().labels().identity
+        """``aws:ACCOUNT:REGION:NAME``, as of the last look. Raises TokenNotFound where there is no secret."""
+        return self._identity or self._begin().labels().identity
+
+    @property
+    def rotating_natively(self) -> str | None:
+        """The version that a native rotation has announced and not written yet, as of ``versions()``."""
+        return self._announced
 
     @shielded
     def exists(self) -> bool:
@@ -120,37 +141,48 @@ class AWSSecretsManager(TokenStore):
     @shielded
     def versions(self) -> Versions:
         """All stages; empty where there is no secret."""
-        calls = self._begin()
+        calls, begun = self._begin(), self._clock.monotonic()
         labels = calls.labels_if_any()
-        return Versions() if labels is None else _held(calls, labels).versions
+        if labels is None:
+            self._identity = self._announced = None
+            return Versions()
+        held = held_under(calls, labels)
+        self._identity, self._announced = held.labels.identity, held.announced
+        self._last.keep(held.versions, (held.labels, begun))
+        return held.versions
 
     @shielded
     def stage(self, token: Token) -> None:
         """PENDING := token. Raises TokenNotFound where there is no secret."""
         calls, (version, text) = self._begin(), version_of(token)
-        for _ in range(_TRIES):
-            held = _look(calls)
+        for _ in range(TRIES):
+            held = look(calls)
             if staged(held.versions, token, uri=self.uri) is held.versions:
                 return
-            if _attached(calls, held, version, text):
+            if held.announced is not None:
+                raise calls.conflict(
+                    "AWSPENDING is on a version without a value: a native rotation is under way"
+                )
+            if attached(calls, held.labels, version, token, text):
                 return
         raise calls.conflict("others keep changing its stages")
 
     @shielded
     def promote(self, token_id: str, *, replacing: str | None) -> None:
         """PENDING becomes CURRENT, CURRENT becomes PREVIOUS."""
-        calls = self._begin()
-        for _ in range(_TRIES):
-            held = _look(calls)
-            now = self._clock.now()
-            rule = promoted(held.versions, token_id, replacing=replacing, now=now, uri=self.uri)
-            if rule is held.versions:
-                return _complete(calls, held.labels)
-            version, replaced = held.labels.stages[PENDING], held.labels.stages.get(CURRENT)
-            if calls.move(CURRENT, to=version, off=replaced):
-                calls.note_promotion(version, replaced)
-                calls.move(PENDING, off=version)
-                return None
+        calls, recent = self._begin(), self._recent()
+        if recent is not None:
+            with suppress(ConflictError):  # it may be over
+                if self._promoted(calls, recent, token_id, replacing):
+                    return
+        for _ in range(TRIES):
+            held = look(calls)
+            current = held.versions.current
+            if current is not None and current.id == token_id:
+                complete(calls, held.labels)
+                return
+            if self._promoted(calls, held, token_id, replacing):
+                return
         raise calls.conflict("others keep changing its stages")
 
     @shielded
@@ -160,62 +192,59 @@ class AWSSecretsManager(TokenStore):
         labels = calls.labels_if_any()
         if labels is None:
             return
-        held = _held(calls, labels)
+        held = held_under(calls, labels)
         left = discarded(held.versions, token_id, uri=self.uri)
         if left is not held.versions and held.labels.is_replica:
             raise calls.replica(held.labels.primary_region)
         if left.pending is not held.versions.pending:
-            calls.move(PENDING, off=held.labels.stages[PENDING])
+            forgotten(calls, held.labels, PENDING)
         if left.previous is not held.versions.previous:
-            calls.move(PREVIOUS, off=held.labels.stages[PREVIOUS])
+            forgotten(calls, held.labels, PREVIOUS)
+
+    @shielded
+    def stage_as(self, version_id: str, token: Token, *, rotation_token: str | None = None) -> None:
+        """PENDING := token, as this version: the step createSecret of a native rotation.
+
+        ``rotation_token`` is that of the event, where it has one. The same again: no change, also
+        where the version has become CURRENT. The service need not know the version yet.
+
+        Raises ConflictError where that version has another value, AWSPENDING is on another
+        version, or CURRENT has this token; TokenNotFound where there is no secret.
+        """
+        native.stage_as(
+            self._begin(), version_id, token, rotation_token=rotation_token, uri=self.uri
+        )
+
+    @shielded
+    def pending_as(self, version_id: str) -> Token | None:
+        """The token that is PENDING as this version; None: it has none yet, or is not PENDING."""
+        return native.pending_as(self._begin(), version_id)
+
+    @shielded
+    def is_current(self, version_id: str) -> bool:
+        """Whether this version is CURRENT."""
+        return native.is_current(self._begin(), version_id)
+
+    def close(self) -> None:
+        """Forget what was found. Connections are those of the process."""
+        self._last.forget()
+        self._values.clear()
+
+    def _promoted(
+        self, calls: SecretCalls, held: Held, token_id: str, replacing: str | None
+    ) -> bool:
+        now = self._clock.now()
+        rule = promoted(held.versions, token_id, replacing=replacing, now=now, uri=self.uri)
+        return rule is not held.versions and made_current(calls, held.labels)
+
+    def _recent(self) -> Held | None:
+        """What was found a moment ago, where there is no need to look again."""
+        last = self._last.take()
+        if last is None:
+            return None
+        view, (labels, begun) = last
+        old = self._clock.monotonic() - begun > _RECENT
+        return None if old or labels.is_replica else Held(labels, view)
 
     def _begin(self) -> SecretCalls:
-        return SecretCalls(self._name, self.service, self._clock)
-
-
-def _look(calls: SecretCalls) -> _Held:
-    """What is held, before a change. Raises TokenNotFound, ReadOnlyProvider."""
-    held = _held(calls, calls.labels())
-    if held.labels.is_replica:
-        raise calls.replica(held.labels.primary_region)
-    return held
-
-
-def _held(calls: SecretCalls, labels: Labels) -> _Held:
-    """The tokens under ``labels``: a version never changes, so one DescribeSecret is one view."""
-    while True:
-        tokens = {stage: calls.token(version) for stage, version in labels.stages.items()}
-        again = labels if None not in tokens.values() else calls.labels()
-        if again.stages == labels.stages:  # what is missing has no value, and was not dropped
-            break
-        labels = again
-    current, pending, previous = map(tokens.get, (CURRENT, PENDING, PREVIOUS))
-    moment = labels.promoted_at if current is not None else None
-    return _Held(labels, Versions(current, pending, previous, moment))
-
-
-def _attached(calls: SecretCalls, held: _Held, version: str, text: str) -> bool:
-    """Make this version PENDING; False: somebody else was first."""
-    if PENDING in held.labels.stages:
-        raise calls.conflict(
-            "AWSPENDING is on a version without a value: a native rotation is under way"
-        )
-    written = version not in held.labels.known
-    if written and CURRENT in calls.put(version, text):
-        calls.note_promotion(version, None)
-        calls.move(STAGING, off=version)
-        return True
-    moved = calls.move(PENDING, to=version, off=held.labels.holders.get(PENDING))
-    if written or held.labels.holders.get(STAGING) == version:
-        calls.move(STAGING, off=version)
-    return moved
-
-
-def _complete(calls: SecretCalls, labels: Labels) -> None:
-    """Do what somebody who made CURRENT what it is did not come to."""
-    version = labels.holders[CURRENT]
-    left = [label for label in (PENDING, STAGING) if labels.holders.get(label) == version]
-    if left and not labels.noted:
-        calls.note_promotion(version, labels.holders.get(PREVIOUS))
-    for label in left:
-        calls.move(label, off=version)
+        return SecretCalls(self._name, self.service, self._clock, self._values)

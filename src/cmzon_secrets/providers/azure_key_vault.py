@@ -11,6 +11,7 @@ options: ``clouds/azure_credentials.py``. How a token lies in a version: ``azure
 There is no compare-and-set (``cas`` is ``"detected"``). A write looks, puts a version, waits until no
 rival can come with the same second any more, lists, and finds whether it won; a loser puts the winner
 in force again and raises ConflictError. ``versions`` mends what a loser left that died before that.
+How few requests that takes: ``azure_stages.py``.
 The two secrets are two lines: a ``promote`` and a ``discard`` of the same PENDING at the same moment may both
 succeed, and then it is CURRENT. Who promotes asks afterwards whether the token still works.
 
@@ -30,15 +31,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn, Self
+from dataclasses import replace
+from typing import ClassVar, Self
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.clouds.azure import OPTIONS, Vault, name_of
 from cmzon_secrets.deadline import DEFAULT_DEADLINE
 from cmzon_secrets.errors import ConflictError, InvalidURI, TokenNotFound, shielded
 from cmzon_secrets.provider import TokenStore
-from cmzon_secrets.providers.azure_secrets import Secret
-from cmzon_secrets.providers.azure_versions import EMPTY, EMPTY_TAGS, NONE, Line, tags_of
+from cmzon_secrets.providers.azure_stages import Held, Place
+from cmzon_secrets.providers.azure_versions import tags_of, top_of
+from cmzon_secrets.providers.last_look import LastLook
 from cmzon_secrets.stages import discarded, promoted, staged
 from cmzon_secrets.tokens import Token, Versions
 from cmzon_secrets.uri import Location
@@ -51,6 +54,7 @@ WRITES_TAKE = 3
 """How many times as long as a read a write may take: it waits until it has settled."""
 
 _Rule = Callable[[Versions], Versions]
+_Trusted = Callable[[Place, Held], bool]
 
 
 class AzureKeyVault(TokenStore):
@@ -58,6 +62,9 @@ class AzureKeyVault(TokenStore):
 
     OPTIONS = OPTIONS
     cas = "detected"
+    WRITES_PER_SECOND: ClassVar[float | None] = 15.0
+    """A vault bears 300 new versions in 10 seconds, from everybody; each verb makes one. The other
+    half is for others, and for repeats."""
 
     def __init__(
         self,
@@ -72,6 +79,7 @@ class AzureKeyVault(TokenStore):
         self._name = name
         self._clock = clock
         self._timeout = timeout
+        self._last = LastLook[Held]()
 
     @classmethod
     def from_location(cls, location: Location) -> Self:
@@ -102,7 +110,7 @@ class AzureKeyVault(TokenStore):
             return
         if place.secret.deleted():
             raise self._missing(place)
-        place.pending.put_on(NONE, EMPTY, EMPTY_TAGS)
+        place.create()
 
     @shielded
     def get(self) -> Token:
@@ -117,104 +125,97 @@ class AzureKeyVault(TokenStore):
     @shielded
     def versions(self) -> Versions:
         """All stages; empty where there is no such place. Mends what a rival left that died."""
-        return self._look(self._place()).versions
+        _, last = self._last.take() or (None, None)
+        held = self._place().look(last)
+        view = replace(held.versions)  # what is remembered must not hold it
+        self._last.keep(view, held.bare())
+        return view
 
     @shielded
     def stage(self, token: Token) -> None:
         """PENDING := token."""
-        tags = tags_of(token)
-        place = self._place(WRITES_TAKE)
+        tags_of(token)  # raises before any call
 
         def rule(held: Versions) -> Versions:
             return staged(held, token, uri=self.uri)
 
-        held = self._look_to_write(place)
-        if rule(held.versions) is held.versions:
-            return
-        if not place.pending.put_on(_latest(held.pending), token.reveal(), tags):
-            self._tell(place, rule)
+        def trusted(place: Place, last: Held) -> bool:
+            return _writes(rule, last) and place.secret.still(top_of(last.line))
+
+        self._change(rule, trusted)
 
     @shielded
     def promote(self, token_id: str, *, replacing: str | None) -> None:
         """PENDING becomes CURRENT, CURRENT becomes PREVIOUS, even if it is discarded at the same moment."""
-        place = self._place(WRITES_TAKE)
 
         def rule(held: Versions) -> Versions:
             now = self._clock.now()  # the rule wants one; ours is the time of the version
             return promoted(held, token_id, replacing=replacing, now=now, uri=self.uri)
 
-        held = self._look_to_write(place)
-        token = rule(held.versions).current
-        if token is held.versions.current or token is None:
-            return
-        below, expiry = _latest(held.line), token.expires_at
-        tags = tags_of(token) | {"cmzon-prev": below, "cmzon-src": _latest(held.pending)}
-        if not place.secret.put_on(below, token.reveal(), tags, expires_on=expiry):
-            self._tell(place, rule)
+        def trusted(place: Place, last: Held) -> bool:
+            return _writes(rule, last) and place.pending.still(top_of(last.pending))
+
+        self._change(rule, trusted)
 
     @shielded
     def discard(self, token_id: str) -> None:
         """Forget a PENDING: an empty version comes on top. Forget a PREVIOUS: its version is disabled."""
-        place = self._place(WRITES_TAKE)
-        while True:
-            held = self._look(place, settled=True)
-            after = discarded(held.versions, token_id, uri=self.uri)
-            if after is held.versions:
-                return
-            if after.previous is not held.versions.previous and held.line is not None:
-                place.secret.disable(held.line.latest.previous)
-            if after.pending is held.versions.pending:
-                return
-            place.pending.put_on(_latest(held.pending), EMPTY, EMPTY_TAGS)  # and look who won
 
-    def _place(self, times: int = 1, *, role: str = "rotator") -> _Place:
+        def rule(held: Versions) -> Versions:
+            return discarded(held, token_id, uri=self.uri)
+
+        def trusted(place: Place, last: Held) -> bool:
+            # Its version is never on top again; and to be CURRENT again it has to be staged first.
+            once = _only_previous(last.versions, token_id)
+            return once and place.pending.still(top_of(last.pending))
+
+        self._change(rule, trusted, forgetting=True)
+
+    def close(self) -> None:
+        """Forget the last look. Connections are those of the process."""
+        self._last.forget()
+
+    def _place(self, times: int = 1, *, role: str = "rotator") -> Place:
         timeout = self._timeout * times
         calls = self._vault.begin(self.uri, role=role, timeout=timeout, clock=self._clock)
-        pending = Secret(calls, self._name + SUFFIX, may_be_disabled=True)
-        return _Place(Secret(calls, self._name), pending)
+        return Place(calls, self._name, self._name + SUFFIX, uri=self.uri)
 
-    def _look_to_write(self, place: _Place) -> _Held:
-        """What no rival can change any more. Raises TokenNotFound for a place that was deleted."""
-        held = self._look(place, settled=True)
-        if held.line is None and held.pending is None and place.secret.deleted():
-            raise self._missing(place)
-        return held
+    def _change(self, rule: _Rule, trusted: _Trusted, *, forgetting: bool = False) -> None:
+        """Look, and write what the rule makes of it.
 
-    def _look(self, place: _Place, *, settled: bool = False) -> _Held:
-        """All stages as they were at one moment."""
-        while True:
-            pending = place.pending.line(settled=settled)
-            line = place.secret.line(settled=settled)
-            held = _Held(self._view(place, line, pending), line, pending)
-            if held.versions.pending is None or place.pending.still(_latest(held.pending)):
-                return held  # PENDING was there before and after CURRENT was read
+        The last look will do where it is ``trusted``: the secret that is not written is asked whether
+        it is still the same. The other one need not be: a write says on what it was meant to come,
+        and loses where that is not on top any more. ``forgetting``: a place that is missing holds
+        nothing, and who loses tries again.
+        """
+        place = self._place(WRITES_TAKE)
+        view, last = self._last.take() or (None, None)
+        if last is not None and last.final and trusted(place, last):
+            held = last
+        else:
+            held = place.look(last, settled=True)
+            if held.absent and not forgetting and place.secret.deleted():
+                raise self._missing(place)
+        while (after := rule(held.versions)) is not held.versions:
+            left = place.write(held, after)
+            if left is not None:
+                if view is not None:
+                    self._last.keep(view, left.bare())
+                return
+            beaten = held is not last and not forgetting
+            held = place.look(settled=True)
+            if beaten and rule(held.versions) is not held.versions:
+                raise self._beaten()
 
-    def _view(self, place: _Place, line: Line | None, pending: Line | None) -> Versions:
-        waiting = None
-        if pending is not None and not _spent(pending, line):
-            waiting = pending.latest.token(f"{self.uri} (its {SUFFIX})")
-        current = line.latest.token(self.uri) if line is not None else None
-        if line is None or current is None:
-            return Versions(pending=waiting)
-        return Versions(current, waiting, self._previous(place, line), line.latest.written_at)
-
-    def _previous(self, place: _Place, line: Line) -> Token | None:
-        listed = line.find(line.latest.previous)
-        if listed is None or not listed.enabled:
-            return None
-        whole = place.secret.version(listed.id)
-        return whole.token(f"{self.uri} (version {listed.id})") if whole is not None else None
-
-    def _tell(self, place: _Place, rule: _Rule) -> NoReturn:
-        """The error of a loser: the rule says best what is in its way."""
-        rule(self._look(place).versions)
-        raise ConflictError(
+    def _beaten(self) -> ConflictError:
+        """Of a loser with whose wish the rule finds nothing wrong."""
+        return ConflictError(
             f"{self.uri} — another writer was first",
             uri=self.uri,
             hint="read the stages again and decide anew",
         )
 
-    def _missing(self, place: _Place) -> TokenNotFound:
+    def _missing(self, place: Place) -> TokenNotFound:
         vault = self._vault.host.partition(".")[0]
         recover = f"az keyvault secret recover --vault-name {vault} --name {self._name}"
         put = f"cmzon-secrets put --create {shlex.quote(self.uri)}"
@@ -226,33 +227,20 @@ class AzureKeyVault(TokenStore):
         return TokenNotFound(f"{self.uri} — {why}", uri=self.uri, hint=hint)
 
 
-class _Place(NamedTuple):
-    """Both secrets, within one verb."""
-
-    secret: Secret
-    pending: Secret
-
-    def exists(self) -> bool:
-        return self.secret.latest() is not None or self.pending.latest() is not None
+def _writes(rule: _Rule, held: Held) -> bool:
+    """Whether there is something to write, and nothing in its way."""
+    try:
+        return rule(held.versions) is not held.versions
+    except ConflictError:
+        return False
 
 
-class _Held(NamedTuple):
-    """What a look found; a line is None where there is no such secret."""
-
-    versions: Versions
-    line: Line | None
-    pending: Line | None
-
-
-def _latest(line: Line | None) -> str:
-    """The id of its current version, or ``none``."""
-    return line.latest.id if line is not None else NONE
-
-
-def _spent(pending: Line, line: Line | None) -> bool:
-    """Whether what is pending was promoted: this version of it, or one of the same request."""
-    made = (v.source for v in line if line.stands(v.id)) if line is not None else ()
-    return any(pending.same(pending.latest.id, source) for source in made)
+def _only_previous(held: Versions, token_id: str) -> bool:
+    """Whether PREVIOUS alone has this id, and only what was staged can: it is one of the issuer's."""
+    previous = held.previous
+    others = [token for token in held if token is not previous and token.id == token_id]
+    is_it = previous is not None and previous.id == token_id and previous.has_issuer_id
+    return is_it and not others
 
 
 def _check(name: str) -> None:

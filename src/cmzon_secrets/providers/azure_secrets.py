@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ from cmzon_secrets.providers.azure_versions import Line, Version
 if TYPE_CHECKING:
     from azure.keyvault.secrets import SecretClient
 
-__all__ = ["Secret"]
+__all__ = ["SETTLED", "Secret"]
 
 SETTLED = 2
 """Seconds of the server's clock after which whatever is put gets a later second than what was."""
@@ -41,6 +42,20 @@ class _Listing(NamedTuple):
     def unsettled(self, version: Version) -> float:
         """Seconds until nothing can be put in the second of this version."""
         return version.created + SETTLED - self.as_of
+
+    def latest(self, source: Version | None) -> Version | None:
+        """The latest version, where it is beyond doubt which it is, and that its value is that of
+        ``source``: it is this version, or was promoted from it by a request that arrived once."""
+        newest = max(self.versions, key=lambda v: v.age, default=None)
+        if source is None or source.value is None or newest is None or not newest.enabled:
+            return None
+        if sum(v.created == newest.created for v in self.versions) > 1:
+            return None
+        if newest.id == source.id:
+            return source
+        made = newest.source == source.id and newest.claim == source.claim
+        once = sum(v.request == newest.request for v in self.versions) == 1
+        return replace(newest, value=source.value) if made and once else None
 
 
 class Secret:
@@ -86,26 +101,35 @@ class Secret:
             expires_on=expires_on,
         )
 
-    def put_on(self, base: str, value: str, tags: Mapping[str, str], **more: Any) -> bool:
-        """Add a version on top of ``base``; whether no rival was there first."""
+    def put_on(self, base: str, value: str, tags: Mapping[str, str], **more: Any) -> Line | None:
+        """Add a version on top of ``base``; all versions then. None where a rival did so, too."""
         ours = self.put(value, {**tags, "cmzon-base": base}, **more)
-        line = self.line(settled=True)
-        return line is not None and line.won(ours.id)
+        now = self._calls.server_time
+        if now is not None:  # a listing before that would decide nothing
+            self._calls.pause(max(0.0, ours.created + SETTLED - now.timestamp()))
+        line = self.line(settled=True, source=ours)
+        return line if line is not None and line.won(ours.id) and line.alone(ours.id) else None
 
     def disable(self, version_id: str) -> None:
         """Let nobody read this version any more."""
         update = self._calls.secrets.update_secret_properties
         self._calls.ask(update, self._name, version_id, enabled=False)
 
-    def line(self, *, settled: bool = False) -> Line | None:
+    def line(
+        self, *, settled: bool = False, known: Line | None = None, source: Version | None = None
+    ) -> Line | None:
         """All versions; the winner is put in force again where it is not. None: no such secret.
 
-        ``settled``: waits until no rival of the latest can turn up.
+        ``settled``: waits until no rival of the latest can turn up. ``known``: the versions as they
+        were, final; ``source``: the version that is the latest, or that it was made from, perhaps.
         """
+        latest = self.latest() if known is not None else None
+        if known is not None and latest is not None and latest.id == known.latest.id:
+            return known.under(latest)
         mends = MENDS
         while True:
             listing = self._list()  # before the latest: what is newer than that is no rival of it
-            latest = self.latest()
+            latest = listing.latest(source) or self.latest()
             if latest is None:
                 return None
             if settled and (wait := listing.unsettled(latest)) > 0:
@@ -114,7 +138,7 @@ class Secret:
             if not listing.shows(latest):  # it came in between, or listings lag behind
                 self._calls.pause(LAG)
                 continue
-            line = Line(listing.versions, latest)
+            line = Line(listing.versions, latest, settled=listing.unsettled(latest) <= 0)
             if line.in_order or not mends or not self._mended(line):
                 return line
             mends -= 1

@@ -17,10 +17,11 @@ lists them finds the same winner. ``docs/backends/azurekeyvault.md`` tells the w
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -31,7 +32,7 @@ from cmzon_secrets.tokens import Token
 if TYPE_CHECKING:
     from azure.keyvault.secrets import SecretProperties
 
-__all__ = ["EMPTY", "EMPTY_TAGS", "NONE", "Line", "Version", "tags_of"]
+__all__ = ["EMPTY", "EMPTY_TAGS", "NONE", "Line", "Version", "tags_of", "top_of"]
 
 NONE = "none"
 EMPTY = "(empty)"
@@ -40,6 +41,8 @@ EMPTY_TAGS = {"cmzon-v": "1", "cmzon-state": "empty"}
 MAX_TAGS = 15
 MAX_TAG = 256
 """The service's limits; https://learn.microsoft.com/azure/key-vault/secrets/about-secrets"""
+PAGE = 25
+"""Versions that one answer of a listing shows."""
 _KEPT_FREE = ("cmzon-base", "cmzon-prev", "cmzon-src", "cmzon-op")
 
 
@@ -86,6 +89,11 @@ class Version:
         return self.tags.get("cmzon-src")
 
     @property
+    def request(self) -> str | None:
+        """The request that put it: the same one, sent twice, leaves two versions."""
+        return self.tags.get("cmzon-op")
+
+    @property
     def claim(self) -> tuple[str | None, ...]:
         """What it makes of the secret: rivals with the same claim want the same and all win."""
         return tuple(self.tags.get(f"cmzon-{name}") for name in ("state", "id", "sha256"))
@@ -108,6 +116,10 @@ class Version:
             return _token(self.value, self.tags, self.expires_on)
         except InvalidToken as error:
             raise retold(error, f"{uri} — {error}") from None
+
+    def bare(self) -> Self:
+        """The same without its value, as a listing shows it."""
+        return replace(self, value=None)
 
     def put_again(self) -> dict[str, str]:
         """The tags with which its value is put once more, to be in force again."""
@@ -203,12 +215,23 @@ class _Group(NamedTuple):
     claim: tuple[str | None, ...]
 
 
-class Line:
-    """All versions of a secret, and ``latest``, which the service hands out."""
+def top_of(line: Line | None) -> str:
+    """The id of its latest version, or ``none``."""
+    return line.latest.id if line is not None else NONE
 
-    def __init__(self, versions: Iterable[Version], latest: Version) -> None:
+
+class Line:
+    """All versions of a secret, and ``latest``, which the service hands out.
+
+    ``settled``: nothing can be put any more that is as old as the latest.
+    """
+
+    def __init__(
+        self, versions: Iterable[Version], latest: Version, *, settled: bool = False
+    ) -> None:
         self.latest = latest
-        self._versions = {v.id: v for v in versions} | {latest.id: latest}
+        self._settled = settled
+        self._versions = {v.id: v for v in versions} | {latest.id: latest.bare()}
         self._numbers: dict[_Group, int] = {}
         self._groups: dict[str, int] = {}
         self._below: dict[int, int | None] = {}
@@ -222,6 +245,27 @@ class Line:
     def find(self, version_id: str) -> Version | None:
         """The version with this id."""
         return self._versions.get(version_id)
+
+    def under(self, latest: Version) -> Line:
+        """The same, with the latest version as it was read again."""
+        line = copy.copy(self)
+        line.latest = latest
+        line._versions = self._versions | {latest.id: latest.bare()}  # noqa: SLF001  # it is one of us
+        return line
+
+    def bare(self) -> Line:
+        """The same without the value of the latest, which is the only one in it."""
+        return self.under(self.latest.bare())
+
+    @property
+    def final(self) -> bool:
+        """Whether as long as the latest version stays the latest, nothing here will change."""
+        return self._settled and self.in_order
+
+    @property
+    def long(self) -> bool:
+        """Whether it takes more than one request to list it."""
+        return len(self._versions) > PAGE
 
     def stands(self, version_id: str) -> bool:
         """Whether this version won against its rivals, and what it stands on did too."""
@@ -242,6 +286,11 @@ class Line:
         """Whether these two versions are the same request, which arrived twice or was put again."""
         group = self._groups.get(one)
         return group is not None and group == self._groups.get(other or "")
+
+    def alone(self, version_id: str) -> bool:
+        """Whether no other request wanted the same at the same place."""
+        group = self._groups.get(version_id)
+        return len({v.request for v in self if self._groups[v.id] == group}) == 1
 
     @property
     def in_order(self) -> bool:
@@ -264,7 +313,8 @@ class Line:
         return group
 
     def _unseen_by(self, version: Version | None) -> Version | None:
-        """A value that was put by hand after its base and before itself: its writer never saw it."""
+        """A value that was put by hand after its base, and before itself or in the same second: its
+        writer never saw it."""
         if version is None or version.base is None:
             return None
         base = self._versions.get(version.base)
@@ -272,7 +322,7 @@ class Line:
             return None
         since = base.created if base is not None else -1
         by_hand = (v for v in self if v.base is None and "cmzon-copy" not in v.tags)
-        between = (v for v in by_hand if since < v.created < version.created)
+        between = (v for v in by_hand if since < v.created <= version.created)
         return max(between, key=lambda v: v.age, default=None)
 
     def _sort(self) -> None:

@@ -23,24 +23,29 @@ from typing import Self
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.clouds import vault
-from cmzon_secrets.clouds.vault_paths import checked_segments
 from cmzon_secrets.deadline import DEFAULT_DEADLINE, backoff
 from cmzon_secrets.errors import (
     ConflictError,
-    InvalidURI,
     ProviderUnavailable,
     TokenNotFound,
     shielded,
 )
 from cmzon_secrets.provider import TokenStore
+from cmzon_secrets.providers.last_look import LastLook
 from cmzon_secrets.providers.vault_documents import current_of
-from cmzon_secrets.providers.vault_layouts import SECOND, Secrets, layout_of, naming
+from cmzon_secrets.providers.vault_layouts import (
+    Look,
+    Secrets,
+    layout_of,
+    mount_and_path,
+    naming,
+)
 from cmzon_secrets.providers.vault_secrets import BACKOFF, Held, Moved
 from cmzon_secrets.stages import discarded, promoted, staged
 from cmzon_secrets.tokens import Token, Versions
 from cmzon_secrets.uri import Location
 
-__all__ = ["VaultKV", "mount_and_path"]
+__all__ = ["VaultKV"]
 
 Rule = Callable[[Versions, datetime], Versions]
 """What is held, and what time it is → what shall be held."""
@@ -66,6 +71,7 @@ class VaultKV(TokenStore):
         self._session = vault.session(vault.Place.from_location(location))
         self._secrets = Secrets(self.mount, self.path, self.layout, uri=self.uri)
         self._identity: str | None = None
+        self._last = LastLook[Look]()
 
     @classmethod
     def from_location(cls, location: Location) -> Self:
@@ -115,7 +121,10 @@ class VaultKV(TokenStore):
         seen = self._secrets.look(calls)
         if seen.main.gone == "absent":
             self._secrets.main.require_version_2(calls)
-        return seen.versions
+        view = seen.versions
+        if seen.main.data is not None:
+            self._last.keep(view, Look(seen, calls.server_date, self._clock.monotonic()))
+        return view
 
     @shielded
     def stage(self, token: Token) -> None:
@@ -152,9 +161,15 @@ class VaultKV(TokenStore):
         """
         self._secrets.create(self.begin())
 
+    def close(self) -> None:
+        """Forget the last look. Connections are those of the process."""
+        self._last.forget()
+
     def _update(self, rule: Rule) -> None:
         """Apply ``rule`` to what is held, atomically; again where somebody else wrote meanwhile."""
         calls, lost = self.begin(), 0
+        if self._applied_to_last_look(calls, rule):
+            return
         try:
             while not self._applied(calls, rule):
                 lost += 1
@@ -167,6 +182,21 @@ class VaultKV(TokenStore):
                 uri=self.uri,
                 hint="find out who else writes there, and try again",
             ) from error
+
+    def _applied_to_last_look(self, calls: vault.Calls, rule: Rule) -> bool:
+        """Whether it is done, on what was found last; False where a look has to come first."""
+        last = self._last.take()
+        if last is None:
+            return False
+        before, look = last
+        try:
+            after = rule(before, look.now(self._clock))
+            if after is before:
+                return False
+            self._secrets.write(calls, look.seen, before, after)
+        except (ConflictError, Moved):
+            return False
+        return True
 
     def _applied(self, calls: vault.Calls, rule: Rule) -> bool:
         """Whether it is done; False where somebody else was first."""
@@ -226,20 +256,3 @@ class VaultKV(TokenStore):
             return None
         found = health.get("cluster_id")
         return found if isinstance(found, str) and found.isprintable() else None
-
-
-def mount_and_path(location: Location) -> tuple[str, str]:
-    segments = checked_segments(location, "hashivault://MOUNT/PATH")
-    mount = location.options.get("mount", segments[0]).strip("/").split("/")
-    path = segments[len(mount) :]
-    if segments[: len(mount)] != mount or not path:
-        raise InvalidURI(
-            f"{location.scheme}: URI — its path does not begin with mount= and go on behind it",
-            hint="for a mount with slashes: hashivault://team/kv/PATH?mount=team/kv",
-        )
-    if path[-1].endswith(SECOND):
-        raise InvalidURI(
-            f"{location.scheme}: URI — a path that ends in {SECOND} is the second secret of another",
-            hint="name the path without it, with layout=split",
-        )
-    return "/".join(mount), "/".join(path)

@@ -16,10 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
+from cmzon_secrets.clock import Clock
 from cmzon_secrets.clouds.vault import Calls
+from cmzon_secrets.clouds.vault_paths import checked_segments
 from cmzon_secrets.deadline import backoff
 from cmzon_secrets.errors import ConfigurationError, InvalidToken, InvalidURI, retold
 from cmzon_secrets.providers.vault_documents import (
@@ -35,7 +38,7 @@ from cmzon_secrets.providers.vault_secrets import BACKOFF, Held, Moved, VaultSec
 from cmzon_secrets.tokens import Token, Versions
 from cmzon_secrets.uri import Location
 
-__all__ = ["SECOND", "Secrets", "Seen", "layout_of", "naming"]
+__all__ = ["SECOND", "Look", "Secrets", "Seen", "layout_of", "mount_and_path", "naming"]
 
 SECOND = ".rotation"
 """Behind the path: the second secret of ``layout=split``."""
@@ -59,6 +62,22 @@ class Seen:
     def being_replaced(self) -> bool:
         """Somebody may be about to replace the first secret, or died there."""
         return self.notes.moving is not None and self.main.version <= self.notes.moving
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What ``versions`` found: where the server's clock stood, and ours that never steps back."""
+
+    seen: Seen
+    server_date: datetime | None
+    at: float
+
+    def now(self, clock: Clock) -> datetime:
+        """The later of our clock and the server's, as of a look that is over."""
+        now = clock.now()
+        if self.server_date is None:
+            return now
+        return max(now, self.server_date + timedelta(seconds=clock.monotonic() - self.at))
 
 
 class Secrets:
@@ -143,6 +162,24 @@ def naming(uri: str, secret: str = "") -> Iterator[None]:
         yield
     except (InvalidToken, ConfigurationError) as error:
         raise retold(error, f"{uri} — {secret}{error}") from None
+
+
+def mount_and_path(location: Location) -> tuple[str, str]:
+    """``mount=``, or the first part of the path, and the rest. Raises InvalidURI."""
+    segments = checked_segments(location, "hashivault://MOUNT/PATH")
+    mount = location.options.get("mount", segments[0]).strip("/").split("/")
+    path = segments[len(mount) :]
+    if segments[: len(mount)] != mount or not path:
+        raise InvalidURI(
+            f"{location.scheme}: URI — its path does not begin with mount= and go on behind it",
+            hint="for a mount with slashes: hashivault://team/kv/PATH?mount=team/kv",
+        )
+    if path[-1].endswith(SECOND):
+        raise InvalidURI(
+            f"{location.scheme}: URI — a path that ends in {SECOND} is the second secret of another",
+            hint="name the path without it, with layout=split",
+        )
+    return "/".join(mount), "/".join(path)
 
 
 def layout_of(location: Location) -> Layout:

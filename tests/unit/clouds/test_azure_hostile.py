@@ -237,7 +237,7 @@ def test_what_cannot_be_in_a_version_raises_nothing_but_ours(store, answering, m
     def answer(_method, _body):
         return 200, whole | {"value": [whole]} if listing.pop(0) else whole
 
-    listing = [False] * 9 if verb == "get" else [True, False] * 9
+    listing = [False] * 9 if verb == "get" else [False, True] * 9
     answering(answer)
     with contextlib.suppress(errors.CMzonSecretsError):  # some are valid
         getattr(store, verb)()

@@ -11,7 +11,7 @@ import pytest
 from cmzon_secrets import errors, open_store
 from cmzon_secrets.clouds.aws import Calls, Place
 from cmzon_secrets.permissions import policy
-from cmzon_secrets.providers.aws_secret_values import STAGING, TAG, version_of
+from cmzon_secrets.providers.aws_secret_values import NEWEST, TAG, version_of
 from cmzon_secrets.providers.aws_secrets_manager import AWSSecretsManager
 from cmzon_secrets.testing import ManualClock
 from cmzon_secrets.testing.conformance.leaks import failure_of, must_hide, shown
@@ -101,12 +101,17 @@ def store(secret):
 
 
 def labels(secret):
-    """Label → the token's id, or the bare value."""
+    """Label → the token's id."""
     return {
         label: json.loads(version.value["SecretString"])["id"]
         for version in secret.versions.values()
         for label in version.labels
     }
+
+
+def stages(secret):
+    """The same of the service's own labels."""
+    return {label: holder for label, holder in labels(secret).items() if label != NEWEST}
 
 
 def test_get_is_one_round_trip(store, strict_aws):
@@ -131,15 +136,34 @@ def test_the_caching_client_of_aws_gets_the_token(store, bare):
     assert json.loads(text)["token"] == token.reveal()
 
 
-def test_stages_are_the_labels_of_the_service_and_no_other_is_left(store, secret):
+def test_stages_are_the_labels_of_the_service(store, secret):
     first = bootstrap(store)
     second, third = new_token(), new_token()
     rotate_to(store, second, replacing=first)
     store.stage(third)
-    assert labels(secret) == {CURRENT: second.id, PREVIOUS: first.id, PENDING: third.id}
+    assert stages(secret) == {CURRENT: second.id, PREVIOUS: first.id, PENDING: third.id}
     store.discard(first.id)
     store.discard(third.id)
-    assert labels(secret) == {CURRENT: second.id}
+    assert stages(secret) == {CURRENT: second.id}
+
+
+def test_the_one_label_of_ours_goes_with_the_version_written_last(store, secret):
+    first, second = bootstrap(store), new_token()
+    assert labels(secret)[NEWEST] == first.id
+    rotate_to(store, second, replacing=first)
+    assert labels(secret)[NEWEST] == second.id
+
+
+@pytest.mark.parametrize("stage", [PENDING, PREVIOUS])
+def test_what_is_discarded_has_no_label_left_by_which_it_could_be_read(stage, store, secret):
+    first, second = bootstrap(store), new_token()
+    store.stage(second)
+    if stage == PREVIOUS:
+        store.promote(second.id, replacing=first.id)
+        secret.label(version_of(first)[0], NEWEST)
+    gone = first if stage == PREVIOUS else second
+    store.discard(gone.id)
+    assert secret.versions[version_of(gone)[0]].labels == []
 
 
 def test_a_rollback_moves_labels_and_writes_nothing(store, secret, strict_aws):
@@ -148,7 +172,7 @@ def test_a_rollback_moves_labels_and_writes_nothing(store, secret, strict_aws):
     strict_aws.calls.clear()
     rotate_to(store, first, replacing=second)
     assert "PutSecretValue" not in strict_aws.calls
-    assert labels(secret) == {CURRENT: first.id, PREVIOUS: second.id}
+    assert stages(secret) == {CURRENT: first.id, PREVIOUS: second.id}
 
 
 def test_the_version_id_follows_from_id_value_and_metadata():
@@ -234,7 +258,7 @@ def test_whoever_repeats_a_promotion_dates_it_later_never_earlier(timed, secret,
     clock.advance(3600)
     timed.promote(second.id, replacing=first.id)
     assert timed.versions().promoted_at == clock.now()
-    assert labels(secret) == {CURRENT: second.id, PREVIOUS: first.id}
+    assert stages(secret) == {CURRENT: second.id, PREVIOUS: first.id}
     clock.advance(3600)
     timed.promote(second.id, replacing=first.id)
     assert timed.versions().promoted_at == clock.now() - timedelta(hours=1)
@@ -250,6 +274,104 @@ def test_a_promotion_that_was_held_up_is_dated_when_it_happened(
     monkeypatch.setattr(Calls, "__call__", meanwhile("update_secret_version_stage", happens))
     timed.promote(second.id, replacing=first.id)
     assert timed.versions().promoted_at == clock.now()
+
+
+# what a look is good for
+
+
+def test_a_promotion_right_after_a_look_does_not_look_again(timed, strict_aws):
+    first, second = bootstrap(timed), new_token()
+    timed.stage(second)
+    view = timed.versions()
+    strict_aws.calls.clear()
+    timed.promote(second.id, replacing=first.id)
+    assert strict_aws.calls == [
+        "UpdateSecretVersionStage",
+        "TagResource",
+        "UpdateSecretVersionStage",
+    ]
+    del view
+    assert timed.versions().current == second
+
+
+@pytest.mark.parametrize("why", ["older than a second", "served a verb", "view let go", "closed"])
+def test_any_other_look_is_not_relied_on(why, timed, clock, strict_aws):
+    first, second = bootstrap(timed), new_token()
+    timed.stage(second)
+    view = timed.versions()
+    if why == "older than a second":
+        clock.advance(1.1)
+    elif why == "served a verb":
+        with pytest.raises(errors.ConflictError):
+            timed.promote(second.id, replacing="tok_another")
+    elif why == "closed":
+        timed.close()
+    else:
+        del view
+    AWSSecretsManager(NAME).discard(second.id)
+    strict_aws.calls.clear()
+    with pytest.raises(errors.ConflictError, match="is not PENDING"):
+        timed.promote(second.id, replacing=first.id)
+    assert strict_aws.calls[0] == "DescribeSecret"
+    assert timed.get() == first
+
+
+def test_a_current_that_a_rival_moved_since_the_look_is_not_moved_again(timed):
+    first, ours, theirs = bootstrap(timed), new_token(), new_token()
+    timed.stage(ours)
+    view = timed.versions()
+    rival = AWSSecretsManager(NAME)
+    rival.discard(ours.id)
+    rotate_to(rival, theirs, replacing=first)
+    with pytest.raises(errors.ConflictError, match="is not PENDING"):
+        timed.promote(ours.id, replacing=first.id)
+    del view
+    assert timed.versions().current == theirs
+
+
+def test_no_change_and_conflict_are_answered_by_a_look_never_by_an_old_one(timed):
+    first, second = bootstrap(timed), new_token()
+    rival = AWSSecretsManager(NAME)
+    view = timed.versions()
+    rival.stage(second)
+    timed.promote(second.id, replacing=first.id)  # there was no PENDING
+    rival.discard(first.id)
+    view = timed.versions()
+    third = rotate_to(rival, new_token(), replacing=second)
+    with pytest.raises(errors.ConflictError):
+        timed.promote(second.id, replacing=first.id)  # which was CURRENT
+    del view
+    assert timed.versions().current == third
+
+
+def test_a_replica_is_not_written_after_a_look_either(timed, secret):
+    first, second = bootstrap(timed), new_token()
+    timed.stage(second)
+    secret.primary_region = "eu-west-1"
+    view = timed.versions()
+    with pytest.raises(errors.ReadOnlyProvider, match="eu-west-1"):
+        timed.promote(second.id, replacing=first.id)
+    del view
+
+
+def test_a_value_is_asked_for_once_while_its_token_is_held_and_kept_no_longer(store, strict_aws):
+    rotate_to(store, new_token(), replacing=bootstrap(store))
+    strict_aws.calls.clear()
+    held = store.versions()
+    assert strict_aws.calls == ["DescribeSecret", "GetSecretValue", "GetSecretValue"]
+    assert store.versions() == held
+    assert strict_aws.calls[3:] == ["DescribeSecret"]
+    del held
+    assert dict(store._values) == {}
+    store.versions()
+    assert strict_aws.calls[4:] == ["DescribeSecret", "GetSecretValue", "GetSecretValue"]
+
+
+def test_get_always_asks(store, strict_aws):
+    token = bootstrap(store)
+    strict_aws.calls.clear()
+    assert [store.get(), store.get()] == [token, token]
+    assert strict_aws.calls == ["GetSecretValue"] * 2
 
 
 # what others do meanwhile
@@ -303,7 +425,7 @@ def test_a_pending_that_appears_between_look_and_write_keeps_its_label(
     with pytest.raises(errors.ConflictError, match=f"{theirs.id} is PENDING"):
         store.stage(ours)
     assert labels(secret)[PENDING] == theirs.id
-    assert STAGING not in labels(secret)
+    assert NEWEST not in labels(secret)
 
 
 def test_a_current_that_changes_between_look_and_move_is_a_conflict(
@@ -335,7 +457,7 @@ def test_pending_left_on_current_is_none_and_blocks_nobody(store, secret):
     assert store.versions().pending is None
     second = new_token()
     store.stage(second)
-    assert labels(secret) == {CURRENT: first.id, PENDING: second.id}
+    assert stages(secret) == {CURRENT: first.id, PENDING: second.id}
 
 
 def test_a_native_rotation_under_way_is_left_alone(store, secret, strict_aws):
@@ -384,7 +506,7 @@ def test_a_version_dropped_between_two_calls_is_looked_for_again(
         del secret.versions[version_of(first)[0]]
 
     monkeypatch.setattr(Calls, "__call__", meanwhile("get_secret_value", [rotate]))
-    view = store.versions()
+    view = AWSSecretsManager(NAME).versions()
     assert (view.current, view.pending, view.previous) == (second, None, None)
 
 
@@ -524,6 +646,18 @@ def test_identity_is_account_region_and_name_and_asks_for_the_secret(store, bare
     assert store.identity == f"aws:111122223333:{REGION}:{NAME}"
     assert AWSSecretsManager(arn).identity == store.identity
     assert AWSSecretsManager(arn[:-7]).identity == store.identity
+
+
+def test_identity_is_that_of_the_last_view_and_costs_nothing_then(store, strict_aws):
+    identity = store.identity
+    store.versions()
+    strict_aws.calls.clear()
+    assert store.identity == identity
+    assert strict_aws.calls == []
+    del strict_aws.secrets[NAME]
+    store.versions()
+    with pytest.raises(errors.TokenNotFound):
+        _ = store.identity
 
 
 def test_an_arn_of_nothing_creates_nothing(strict_aws):

