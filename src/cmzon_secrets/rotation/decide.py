@@ -22,17 +22,26 @@ from __future__ import annotations
 from datetime import datetime
 
 from cmzon_secrets.rotation.emergency import kill_leaked, revoke_loose, roll_back
-from cmzon_secrets.rotation.model import Decision, Emergency, Intent, Retire, Rollback, Seen
+from cmzon_secrets.rotation.endings import finished, prepared, retired
+from cmzon_secrets.rotation.model import (
+    Decision,
+    Emergency,
+    Intent,
+    Prepare,
+    Retire,
+    Rollback,
+    Seen,
+)
+from cmzon_secrets.rotation.orphans import sweep
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.rows import (
     blocked,
     doubt_clock,
-    finished,
+    outdated_pending,
     renew,
+    replace_current,
     retire_previous,
-    retired,
     settle_pending,
-    sweep,
 )
 
 __all__ = ["decide"]
@@ -52,9 +61,17 @@ def decide(seen: Seen, intent: Intent, policy: RotationPolicy, now: datetime) ->
             or retire_previous(seen, policy, now)
             or retired(seen, policy, now)
         )
+    if isinstance(intent, Prepare):
+        return (
+            doubt_clock(seen, now)
+            or retire_previous(seen, policy, now)
+            or prepared(seen, policy, now)
+            or replace_current(seen, policy, now)
+        )
     return (
         doubt_clock(seen, now)
         or retire_previous(seen, policy, now)
+        or outdated_pending(seen, policy)
         or settle_pending(seen, now)
         or renew(seen, intent, policy, now)
         or blocked(seen, intent, policy, now)

@@ -16,7 +16,7 @@ from cmzon_secrets.rotation.model import (
     Verify,
 )
 from cmzon_secrets.rotation.policy import RotationPolicy
-from cmzon_secrets.rotation.rows import not_usable, replace_current, settle_pending
+from cmzon_secrets.rotation.rows import SETTLE, not_usable, replace_current, settle_pending
 from cmzon_secrets.tokens import Token
 
 __all__ = ["kill_leaked", "revoke_loose", "roll_back"]
@@ -78,7 +78,7 @@ def roll_back(seen: Seen, policy: RotationPolicy, now: datetime) -> Decision:
         return Stop("failed", "there is no PREVIOUS to roll back to")
     if held.pending is not None and held.pending != held.previous:
         return Discard(held.pending.id, revoke_next=True)
-    if held.pending is None and now >= (held.promoted_at or now) + policy.grace:
+    if held.pending is None and now >= (held.promoted_at or now) + policy.grace - SETTLE:
         return Stop(
             "failed",
             f"the grace of {held.previous.id} is over: another run may be revoking it right now",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import uuid
 from contextlib import suppress
 from dataclasses import replace
 
@@ -12,7 +13,8 @@ from cmzon_secrets.errors import (
     ConflictError,
     RotationError,
 )
-from cmzon_secrets.rotation.model import Emergency, Stop
+from cmzon_secrets.rotation.model import Emergency, Revoke, Stop
+from cmzon_secrets.rotation.orphans import held_ids, unheld
 from cmzon_secrets.rotation.report import RotationReport
 from cmzon_secrets.rotation.run import Run
 from cmzon_secrets.tokens import Token
@@ -26,9 +28,62 @@ _MOST_CONFLICTS = 5
 class EmergencyRun(Run):
     """A run that kills one token, and whatever has to die with it."""
 
+    _trusts_nothing = False
+    """Not even a token that a run which died was given just now: the successor is a fresh one."""
+
+    def _key(self, attempt: int) -> str:
+        return str(uuid.uuid4()) if self._trusts_nothing else super()._key(attempt)
+
     def kill(self, stage: str, token_id: str | None, *, replacing: bool) -> RotationReport:
         """The emergency: the token in ``stage``, or ``token_id`` wherever it is."""
         return self._ended(lambda: self._kill(stage, token_id, replacing))
+
+    def kill_all(self, *, replacing: bool) -> RotationReport:
+        """Everything under this account's name dies, a fresh successor excepted."""
+        return self._ended(lambda: self._kill_all(replacing))
+
+    def _kill_all(self, replacing: bool) -> RotationReport:
+        self._look()
+        self._introduce()
+        self._emit("emergency_started", stage="all")
+        self._trusts_nothing = True
+        held = tuple(self._seen.versions)
+        report = self._report(Stop("done", "nothing is held"))
+        if held:
+            others = frozenset(token.id for token in held[1:])
+            report = self._kill_held(Emergency(held[0].id, also=others, replace=replacing))
+        doubtful = self._kill_what_is_not_held()
+        if report.state == "failed" or not doubtful:
+            return report
+        reason = f"STILL ALIVE: {', '.join(doubtful)}; {report.reason}"
+        error = RotationError(f"{self._store.uri} — {reason}", hint="repeat it")
+        return replace(report, state="failed", reason=reason, error=error)
+
+    def _kill_what_is_not_held(self) -> list[str]:
+        """Revoke what is listed as ours and held nowhere; returns what may be alive after that."""
+        living = self._list_living()
+        for token_id in living or ():
+            self._revoke_unless_adopted(Revoke(token_id))
+        if living:
+            living = self._list_living()
+        doubtful = ["tokens that the issuer does not list"] if living is None else living
+        proved = {i.id for i in self._seen.listing or () if i.revoked_at is not None}
+        return [*doubtful, *(i for i in self._abandoned if i not in proved and i not in doubtful)]
+
+    def _list_living(self) -> list[str] | None:
+        """The ids listed as alive under our name that the store does not hold; None: who knows?"""
+        if not self._seen.may_list:
+            return None
+        self._look()
+        for token in self._seen.versions:
+            if not token.has_issuer_id and token.id not in self._seen.findings:
+                self._learn(token.id, self._try(token))
+        self._seen = replace(self._seen, listing=None, list_failed=False)
+        self._list()
+        held = held_ids(self._seen)
+        if self._seen.listing is None or held is None:
+            return None
+        return [info.id for info in unheld(self._seen, held, self._clock.now())]
 
     def _kill(self, stage: str, token_id: str | None, replacing: bool) -> RotationReport:
         try:

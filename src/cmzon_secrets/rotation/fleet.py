@@ -64,12 +64,16 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the run of one account ended, and how many seconds it took."""
+    """How the run of one account ended, and how many seconds it took.
+
+    ``begun`` False: the time limit came first, nothing was looked at.
+    """
 
     name: str
     uri: str
     report: RotationReport
     took: float
+    begun: bool = True
 
 
 class Fleet:
@@ -132,10 +136,14 @@ class Fleet:
 
 def _work(turns: Turns[Member], shift: _Shift, finished: SimpleQueue[Outcome]) -> None:
     while (member := turns.take()) is not None:
-        begun = shift.clock.monotonic()
-        report = _NOT_BEGUN if turns.late else shift.rotate(member)
+        if turns.late:
+            outcome = Outcome(member.name, member.uri, _NOT_BEGUN, took=0.0, begun=False)
+        else:
+            since = shift.clock.monotonic()
+            report = shift.rotate(member)
+            outcome = Outcome(member.name, member.uri, report, shift.clock.monotonic() - since)
         turns.give_back(member)
-        finished.put(Outcome(member.name, member.uri, report, shift.clock.monotonic() - begun))
+        finished.put(outcome)
 
 
 _NOT_BEGUN = RotationReport(

@@ -19,6 +19,7 @@ __all__ = [
     "Intent",
     "Issue",
     "ListTokens",
+    "Prepare",
     "Promote",
     "Retire",
     "Revoke",
@@ -120,6 +121,11 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepare:
+    """A successor of CURRENT is issued, tried and staged, due or not; somebody else promotes it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Emergency:
     """``leaked`` has to die now, and ``also`` with it; replaced first where it is CURRENT."""
 
@@ -131,7 +137,7 @@ class Emergency:
         return token is not None and (token.id == self.leaked or token.id in self.also)
 
 
-Intent = Scheduled | Rollback | Retire | Emergency
+Intent = Scheduled | Rollback | Retire | Prepare | Emergency
 
 
 # ── what is decided ─────────────────────────────────────────────────────────────────────────────

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Literal
 
+from cmzon_secrets.durations import format_duration
 from cmzon_secrets.rotation.due import due_reason, next_rotation
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.report import State
@@ -12,24 +14,35 @@ from cmzon_secrets.tokens import Token, Versions
 
 __all__ = ["Outlook", "outlook"]
 
+Standing = Literal["fine", "due", "overdue", "stuck"]
+
+LATE_AFTER = timedelta(hours=24)
+"""How long a token may be due before it is overdue: a schedule that runs once a day has time until then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """``attention``: overdue or stuck. ``next_due``: when a run will have something to do."""
+    """Where a rotation stands. ``next_due``: when a run will have something to do.
+
+    ``due``: the next run has something to do (``waiting``). ``overdue``: no run came, or none could
+    do it, for so long that a person should look. ``stuck``: something begun does not end (both
+    ``attention``). ``reason`` begins with the word, where it is not ``fine``.
+    """
 
     state: State
     reason: str = ""
     next_due: datetime | None = None
+    standing: Standing = "fine"
 
 
 def outlook(versions: Versions, policy: RotationPolicy, now: datetime) -> Outlook:
     """Where a rotation stands, from the stages and the policy; reads nothing."""
     current, previous = versions.current, versions.previous
     if current is None:
-        return Outlook("attention", "there is no CURRENT token", now)
+        return _needed("overdue", "there is no CURRENT token", now)
     if current.expired(now):
-        return Outlook(
-            "attention", f"CURRENT expired at {current.expires_at:%Y-%m-%d %H:%M} UTC", now
+        return _needed(
+            "overdue", f"CURRENT expired at {current.expires_at:%Y-%m-%d %H:%M} UTC", now
         )
     if previous is not None and versions.pending != previous:
         return _retiring(current, previous, versions, policy, now)
@@ -38,23 +51,42 @@ def outlook(versions: Versions, policy: RotationPolicy, now: datetime) -> Outloo
     return _rotating(current, versions, policy, now)
 
 
+def _needed(standing: Standing, why: str, when: datetime | None) -> Outlook:
+    state: State = "waiting" if standing == "due" else "attention"
+    return Outlook(state, f"{standing}: {why}", when, standing)
+
+
 def _rotating(current: Token, versions: Versions, policy: RotationPolicy, now: datetime) -> Outlook:
     born = current.issued_at or versions.promoted_at
     due = next_rotation(current, born, policy)
-    overdue = due_reason(current, born, policy, now)
-    return Outlook("attention" if overdue else "done", overdue and f"overdue: {overdue}", due)
+    why = due_reason(current, born, policy, now)
+    if not why or due is None:
+        return Outlook("done", next_due=due)
+    return _needed("overdue" if now >= due + _patience(current, policy) else "due", why, due)
+
+
+def _patience(current: Token, policy: RotationPolicy) -> timedelta:
+    """How long a run may be late; less than a day where tokens are replaced often or live short."""
+    patience = min(LATE_AFTER, policy.rotate_every / 10)
+    if current.expires_at is not None:
+        patience = min(patience, policy.renewal_margin(current) / 2)
+    return patience
 
 
 def _retiring(
     current: Token, previous: Token, versions: Versions, policy: RotationPolicy, now: datetime
 ) -> Outlook:
     since = versions.promoted_at or now
-    if now >= since + policy.revoke_limit:
-        return Outlook("attention", f"stuck: {previous.id} is still not revoked", now)
     end = since + policy.grace
+    if now >= since + policy.revoke_limit:
+        patience = format_duration(policy.revoke_limit)
+        return _needed("stuck", f"{previous.id} is not revoked, revoke_limit is {patience}", now)
     if now >= end:
-        return Outlook("waiting", f"rotated, revoke pending: {previous.id}", now)
-    due = next_rotation(current, current.issued_at or versions.promoted_at, policy)
+        return _needed("due", f"revoke pending: the grace of {previous.id} is over", now)
+    born = current.issued_at or versions.promoted_at
+    if why := due_reason(current, born, policy, now):
+        return _needed("due", f"{why}, and {previous.id} has to be revoked first", end)
+    due = next_rotation(current, born, policy)
     return Outlook(
         "done",
         f"{previous.id} stays valid until its grace ends",
@@ -64,5 +96,5 @@ def _retiring(
 
 def _promoting(pending: Token, policy: RotationPolicy, now: datetime) -> Outlook:
     if pending.issued_at is not None and now - pending.issued_at >= policy.orphan_age:
-        return Outlook("attention", f"stuck: {pending.id} is staged, but not promoted", now)
-    return Outlook("waiting", f"{pending.id} is staged and will be promoted", now)
+        return _needed("stuck", f"{pending.id} is staged, but not promoted", now)
+    return _needed("due", f"{pending.id} is staged and will be promoted", now)

@@ -11,7 +11,7 @@ from cmzon_secrets.issuer import TokenIssuer
 from cmzon_secrets.provider import TokenStore
 from cmzon_secrets.rotation.dry_run import DryRunIssuer, DryRunStore
 from cmzon_secrets.rotation.emergency_run import EmergencyRun
-from cmzon_secrets.rotation.model import Intent, Retire, Rollback, Scheduled
+from cmzon_secrets.rotation.model import Intent, Prepare, Retire, Rollback, Scheduled
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.report import RotationReport
 from cmzon_secrets.rotation.run import Run
@@ -61,6 +61,14 @@ class Rotator:
         """
         return self._go(Retire(), dry_run=False)
 
+    def prepare(self) -> RotationReport:
+        """Issue, verify and stage a successor, due or not, and leave its promotion to somebody else.
+
+        For a service that promotes by itself. ``done``: it is PENDING, perhaps since an earlier run.
+        ``waiting``: PREVIOUS is in its grace, or the new token is not accepted yet.
+        """
+        return self._go(Prepare(), dry_run=False)
+
     def revoke(
         self,
         *,
@@ -78,7 +86,23 @@ class Rotator:
         """
         if stage not in ("current", "pending", "previous"):
             raise ConfigurationError("stage — unknown; valid: current, pending, previous")
-        run = EmergencyRun(
+        run = self._emergency()
+        return self._after(run, run.kill(stage, token_id, replacing=replace))
+
+    def revoke_all(self, *, replace: bool = True) -> RotationReport:
+        """Kill everything issued under this account's name, without grace, for a fresh successor.
+
+        What is held dies as with ``revoke``; so does every token of our name in the issuer's list,
+        however old and whether in use or not. ``replace`` False: no successor, CURRENT stays dead.
+        State ``failed`` with ``STILL ALIVE`` for what could not be proved dead; for a token known by
+        its id alone the list is the proof. A repeat is safe, but replaces CURRENT once more: it
+        cannot know that the token was made by the run before it.
+        """
+        run = self._emergency()
+        return self._after(run, run.kill_all(replacing=replace))
+
+    def _emergency(self) -> EmergencyRun:
+        return EmergencyRun(
             self._store,
             self._issuer,
             self._policy,
@@ -86,7 +110,6 @@ class Rotator:
             subscriber=self._subscriber,
             may_list=True,
         )
-        return self._after(run, run.kill(stage, token_id, replacing=replace))
 
     def _go(self, intent: Intent, *, dry_run: bool) -> RotationReport:
         run = Run(

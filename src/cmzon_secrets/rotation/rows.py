@@ -1,11 +1,12 @@
-"""The rows of the table in ``decide``, one function each; None means the row does not match."""
+"""Rows 0 to 5 of the table in ``decide``, one function each; None means the row does not match."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from cmzon_secrets.issuer import TokenInfo
-from cmzon_secrets.rotation.due import due_reason, next_rotation
+from cmzon_secrets.rotation.due import due_reason
+from cmzon_secrets.rotation.endings import previous_outlook
 from cmzon_secrets.rotation.model import (
     Decision,
     Discard,
@@ -20,6 +21,7 @@ from cmzon_secrets.rotation.model import (
     Stop,
     Verify,
 )
+from cmzon_secrets.rotation.patience import born_at, grace_end, in_use, patience_end, unresolved
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.tokens import Token
 
@@ -28,14 +30,12 @@ __all__ = [
     "SETTLE",
     "blocked",
     "doubt_clock",
-    "finished",
     "not_usable",
+    "outdated_pending",
     "renew",
     "replace_current",
     "retire_previous",
-    "retired",
     "settle_pending",
-    "sweep",
 ]
 
 SETTLE = timedelta(seconds=60)
@@ -79,41 +79,23 @@ def retire_previous(seen: Seen, policy: RotationPolicy, now: datetime) -> Decisi
         return None
     if seen.dead(previous):
         return Discard(previous.id)
-    if now < _grace_end(seen, policy, now) or previous.id in seen.unrevoked:
+    if now < grace_end(seen, policy, now) or previous.id in seen.unrevoked:
         return None
     known = seen.finding(previous)
     if known is None:
         return _ask(seen, previous)
-    if known.state == "silent" or _unresolved(previous, known):
+    if known.state == "silent" or unresolved(previous, known):
         return None
     if _spared(seen, known.info, policy, now):
         return None
     return Revoke(previous)
 
 
-def _grace_end(seen: Seen, policy: RotationPolicy, now: datetime) -> datetime:
-    # A store that cannot say when the promotion was starts the grace now: late, never early.
-    return (seen.versions.promoted_at or now) + policy.grace
-
-
-def _patience_end(seen: Seen, policy: RotationPolicy, now: datetime) -> datetime:
-    return (seen.versions.promoted_at or now) + policy.revoke_limit
-
-
 def _spared(seen: Seen, info: TokenInfo | None, policy: RotationPolicy, now: datetime) -> bool:
     """Still in use; a token that we did not issue is spared for as long as that lasts."""
-    if info is None or not _in_use(info, policy, now):
+    if info is None or not in_use(info, policy, now):
         return False
-    return info.name != seen.account or now < _patience_end(seen, policy, now)
-
-
-def _in_use(info: TokenInfo, policy: RotationPolicy, now: datetime) -> bool:
-    return info.last_used_at is not None and now - info.last_used_at < policy.reader_window
-
-
-def _unresolved(token: Token, known: Finding) -> bool:
-    """Held under a fingerprint, and the API told no id for it: nobody can revoke it by id."""
-    return not token.has_issuer_id and known.info is None
+    return info.name != seen.account or now < patience_end(seen, policy, now)
 
 
 def _ask(seen: Seen, token: Token) -> Decision:
@@ -137,6 +119,20 @@ def settle_pending(seen: Seen, now: datetime, *, settle: timedelta = SETTLE) -> 
         current = seen.versions.current
         return Promote(pending.id, replacing=current.id if current is not None else None)
     return not_usable(pending, tried, now, settle=settle) or _drop(seen, pending)
+
+
+def outdated_pending(seen: Seen, policy: RotationPolicy) -> Decision | None:
+    """Row 2. Issued by a run that died, under a policy that wanted something else."""
+    pending = seen.versions.pending
+    if pending is None or seen.obstacle is not None or pending == seen.versions.previous:
+        return None
+    if not _of_another_policy(pending, policy):
+        return None
+    return Discard(pending.id, revoke_next=True)
+
+
+def _of_another_policy(token: Token, policy: RotationPolicy) -> bool:
+    return bool(token.scopes) and set(token.scopes) != set(policy.scopes)
 
 
 def not_usable(
@@ -210,10 +206,8 @@ def replace_current(
     issued = seen.issued
     if issued is None:
         return _attempt(seen.attempt)
-    if seen.tainted(issued) or any(t.id == issued.id or t == issued for t in seen.versions):
-        return _another(seen, f"{issued.id} is held already")
-    if issued.issued_at is not None and now - issued.issued_at >= policy.orphan_age / 2:
-        return _too_old(seen, issued)
+    if (unfit := _unfit(seen, issued, policy, now)) is not None:
+        return unfit
     tried = seen.findings.get(issued.id)
     if tried is None:
         return Verify(issued)
@@ -224,6 +218,21 @@ def replace_current(
     return not_usable(issued, tried, now, settle=settle) or _another(
         seen, f"the API refuses {issued.id}"
     )
+
+
+def _unfit(seen: Seen, issued: Token, policy: RotationPolicy, now: datetime) -> Decision | None:
+    """What speaks against a token before it is tried."""
+    if seen.tainted(issued) or any(t.id == issued.id or t == issued for t in seen.versions):
+        return _another(seen, f"{issued.id} is held already")
+    if issued.issued_at is not None and now - issued.issued_at >= policy.orphan_age / 2:
+        return _too_old(seen, issued)
+    if _of_another_policy(issued, policy):
+        return Stop(
+            "attention",
+            f"{issued.id} was issued with the scopes {', '.join(issued.scopes)} instead of "
+            f"{', '.join(policy.scopes)}: it is not used; mend the policy, or what the issuer allows",
+        )
+    return None
 
 
 def _too_old(seen: Seen, issued: Token) -> Decision:
@@ -257,14 +266,8 @@ def _due(
         return True
     # A promotion in this run ends what the dates demand, as it ends what force demands.
     return seen.dead(current) or (
-        not seen.promoted and bool(due_reason(current, _born(current, seen), policy, now))
+        not seen.promoted and bool(due_reason(current, born_at(current, seen), policy, now))
     )
-
-
-def _born(token: Token, seen: Seen) -> datetime | None:
-    known = seen.finding(token)
-    told = known.info.created_at if known is not None and known.info is not None else None
-    return token.issued_at or told or seen.versions.promoted_at
 
 
 # ── row 5 ───────────────────────────────────────────────────────────────────────────────────────
@@ -285,7 +288,7 @@ def blocked(
     expiring = current.expires_at is not None and current.expires_at <= free_at
     if seen.dead(current) or expiring:
         return Discard(previous.id, abandoned=True)
-    stuck = _previous_outlook(seen, policy, now)
+    stuck = previous_outlook(seen, policy, now)
     if stuck is not None and stuck.state == "attention":
         return stuck
     return Stop("waiting", f"{previous.id} has to be revoked first", free_at)
@@ -293,136 +296,7 @@ def blocked(
 
 def _free_at(seen: Seen, policy: RotationPolicy, now: datetime) -> datetime:
     """When PREVIOUS can be out of the way: at the end of its grace, or of our patience with it."""
-    grace_end = _grace_end(seen, policy, now)
-    if now < grace_end:
-        return grace_end
-    return max(_patience_end(seen, policy, now), now + policy.reader_window)
-
-
-# ── row 6 ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def sweep(seen: Seen, policy: RotationPolicy, now: datetime) -> Decision | None:
-    """Row 6. Under our own name, held by nobody, old enough not to be on its way here."""
-    if not seen.may_list or seen.list_failed:
-        return None
-    if seen.listing is None:
-        return ListTokens()
-    for token in seen.versions:
-        if not token.has_issuer_id and seen.finding(token) is None:
-            return Verify(token)
-    held = _held_ids(seen)
-    if held is None:
-        return None
-    for info in orphans(seen, held, policy, now):
-        if not _in_use(info, policy, now) and info.id not in seen.unrevoked:
-            return Revoke(info.id)
-    return None
-
-
-def _held_ids(seen: Seen) -> set[str] | None:
-    """The issuer's ids of what the store holds; None where one cannot be known."""
-    held = {seen.issued.id} if seen.issued is not None else set()
-    for token in seen.versions:
-        known = seen.finding(token)
-        if token.has_issuer_id:
-            held.add(token.id)
-        elif known is not None and known.info is not None:
-            held.add(known.info.id)
-        elif known is None or known.state != "dead":
-            return None
-    return held
-
-
-def orphans(seen: Seen, held: set[str], policy: RotationPolicy, now: datetime) -> list[TokenInfo]:
-    """Live tokens under our name that the store does not hold, older than ``orphan_age``."""
-    return [
-        info
-        for info in seen.listing or ()
-        if info.name == seen.account
-        and info.id not in held
-        and info.id not in seen.revoked
-        and info.revoked_at is None
-        and (info.expires_at is None or info.expires_at > now)
-        and info.created_at is not None
-        and now - info.created_at >= policy.orphan_age
-    ]
-
-
-# ── row 7 ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def finished(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop:
-    """Row 7. And what is still to be said of it."""
-    return (
-        _previous_outlook(seen, policy, now)
-        or _orphan_outlook(seen, policy, now)
-        or _done(seen, policy, now)
-    )
-
-
-def retired(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop:
-    """Row 7 of a run that only retires: ``done`` where PREVIOUS is gone."""
-    previous = seen.obstacle
-    if previous is None:
-        return Stop("done")
-    return _previous_outlook(seen, policy, now) or Stop(
-        "waiting",
-        f"{previous.id} stays valid until its grace ends",
-        _grace_end(seen, policy, now),
-    )
-
-
-def _previous_outlook(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop | None:
-    """What is to be said of a PREVIOUS that outlived its grace."""
-    previous = seen.obstacle
-    if previous is None or now < _grace_end(seen, policy, now):
-        return None
-    known = seen.finding(previous)
-    patience_end = _patience_end(seen, policy, now)
-    if previous.id in seen.unrevoked or known is None or known.state == "silent":
-        return Stop(
-            "attention" if seen.interactive or now >= patience_end else "waiting",
-            f"rotated, revoke pending: {previous.id} could not be revoked yet",
-            now,
-        )
-    if _unresolved(previous, known):
-        return Stop(
-            "attention",
-            f"{previous.id} cannot be resolved to an id at the issuer: "
-            "revoke it in the dashboard (API Settings)",
-        )
-    used = known.info.last_used_ip if known.info is not None else None
-    reason = f"rotated, revoke pending: {previous.id} is still used from {used or 'somewhere'}"
-    if known.info is not None and known.info.name != seen.account:
-        return Stop("attention", f"{reason}; it was not issued by us, so it is not revoked")
-    return Stop("waiting", reason, patience_end)
-
-
-def _orphan_outlook(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop | None:
-    held = _held_ids(seen)
-    if not seen.listing or held is None:
-        return None
-    undated = [i.id for i in seen.listing if i.created_at is None and i.id not in held]
-    if undated:
-        return Stop("attention", f"the issuer tells no age, so they are not swept: {undated}")
-    used = [i for i in orphans(seen, held, policy, now) if _in_use(i, policy, now)]
-    if not used:
-        return None
-    who = ", ".join(f"{i.id} (from {i.last_used_ip or 'an unknown address'})" for i in used)
-    return Stop(
-        "attention", f"tokens under our name that the store does not hold are in use: {who}"
-    )
-
-
-def _done(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop:
-    current, previous = seen.versions.current, seen.obstacle
-    due = next_rotation(current, _born(current, seen), policy) if current is not None else None
-    if previous is None:
-        return Stop("done", next_due=due)
-    end = _grace_end(seen, policy, now)
-    return Stop(
-        "done",
-        f"{previous.id} stays valid until its grace ends",
-        min(end, due) if due is not None else end,
-    )
+    end = grace_end(seen, policy, now)
+    if now < end:
+        return end
+    return max(patience_end(seen, policy, now), now + policy.reader_window)

@@ -6,6 +6,7 @@ import hashlib
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from cmzon_secrets.clock import Clock
 from cmzon_secrets.errors import (
@@ -16,6 +17,7 @@ from cmzon_secrets.errors import (
     RequestRejected,
     RotationError,
     TransportError,
+    retold,
 )
 from cmzon_secrets.events import Emitter, Subscriber
 from cmzon_secrets.issuer import TokenInfo, TokenIssuer, TokenRequest
@@ -44,8 +46,13 @@ __all__ = ["Run", "account_at", "issue_key"]
 _ISSUE_KEYS = uuid.UUID("6f0c9a52-6f5e-5d0c-9d7c-3d3f0a5b8e11")
 """Namespace of our idempotency keys (RFC 9562 §5.5)."""
 
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
 _PLACE_DIGITS = 16
 """Hex digits of the store's identity in our name: 64 bits, for a collision would cost live tokens."""
+
+_MOST_KEYS_USED_UP = 3
+"""Answers 409 or 422 in one run, before it is not the idempotency key that is refused."""
 
 _MOST_STEPS = 500
 """Decisions in one run; only an issuer that contradicts itself could need more."""
@@ -57,10 +64,15 @@ def account_at(store: TokenStore, policy: RotationPolicy) -> str:
     return f"{policy.name}-{place}"
 
 
-def issue_key(seen: Seen, attempt: int) -> str:
-    """The idempotency key of an attempt to replace CURRENT: every rotator derives the same one."""
+def issue_key(seen: Seen, attempt: int, policy: RotationPolicy, now: datetime) -> str:
+    """The idempotency key of an attempt to replace CURRENT: every rotator derives the same one.
+
+    It is another one in each half of ``orphan_age``: what it gives is never so old that a sweep may
+    take it, and keys that are used up by tokens that died do not block the account for ever.
+    """
     current = seen.versions.current
-    seed = f"{seen.account}/{current.id if current else 'bootstrap'}/{attempt}"
+    turn = (now - _BEGINNING) // (policy.orphan_age / 2)
+    seed = f"{seen.account}/{current.id if current else 'bootstrap'}/{turn}/{attempt}"
     return str(uuid.uuid5(_ISSUE_KEYS, seed))
 
 
@@ -87,6 +99,10 @@ class Run:
         self._actions: list[Action] = []
         self._abandoned: list[str] = []
         self._blind: CMzonSecretsError | None = None
+        self._tried_at: dict[str, datetime] = {}
+        self._keys_used_up = 0
+        self._began = clock.now(), clock.monotonic()
+        self._looked_at = clock.now()
         self._seen = Seen(
             Versions(),
             account="",
@@ -125,7 +141,7 @@ class Run:
         self._look()
         self._introduce()
         for _ in range(_MOST_STEPS):
-            decision = decide(self._seen, intent, self._policy, self._clock.now())
+            decision = decide(self._seen, intent, self._policy, self._looked_at)
             if isinstance(decision, Stop):
                 return self._report(decision)
             self._perform(decision)
@@ -135,6 +151,11 @@ class Run:
         )
 
     def _look(self) -> None:
+        # What is decided goes by the time of the look: a call that takes long, or a clock that is
+        # set meanwhile, ends no grace. Another run may have begun a rollback since.
+        began, since = self._began
+        elapsed = timedelta(seconds=self._clock.monotonic() - since)
+        self._looked_at = min(self._clock.now(), began + elapsed)
         held = self._store.versions()
         self._seen = replace(self._seen, versions=held, native=self._store.rotating_natively)
 
@@ -155,13 +176,8 @@ class Run:
             case Stage(token):
                 self._store.stage(token)
                 self._did("stage", "token_staged", token.id)
-            case Promote(token_id, replacing):
-                self._store.promote(token_id, replacing=replacing)
-                self._seen = replace(self._seen, promoted=True, issued=None)
-                # Somebody may have killed it between our look and our move, where a store guards
-                # CURRENT alone.
-                self._ask_anew(token_id)
-                self._did("promote", "token_promoted", token_id, replacing=replacing)
+            case Promote():
+                self._promote(decision)
             case Revoke():
                 self._revoke_unless_adopted(decision)
             case Discard():
@@ -188,6 +204,23 @@ class Run:
             return Finding("silent", reason=f"the issuer contradicts itself about {token.id}")
         return Finding("alive", info)
 
+    def _promote(self, decision: Promote) -> None:
+        token_id = decision.token_id
+        if self._tried_long_ago(token_id):
+            self._ask_anew(token_id)
+            return
+        self._store.promote(token_id, replacing=decision.replacing)
+        self._seen = replace(self._seen, promoted=True, issued=None)
+        # Somebody may have killed it between our look and our move, where a store guards
+        # CURRENT alone.
+        self._ask_anew(token_id)
+        self._did("promote", "token_promoted", token_id, replacing=decision.replacing)
+
+    def _tried_long_ago(self, token_id: str) -> bool:
+        """In a run that was suspended since, for so long that others may have revoked it."""
+        tried_at = self._tried_at[token_id]
+        return abs(self._clock.now() - tried_at) > self._policy.orphan_age / 4
+
     def _list(self) -> None:
         try:
             listing = tuple(self._issuer.list(self._seen.account))
@@ -201,7 +234,7 @@ class Run:
             self._notice_late_use(self._seen.versions.previous)
 
     def _issue(self, attempt: int) -> None:
-        key = issue_key(self._seen, attempt)
+        key = self._key(attempt)
         request = TokenRequest(
             self._seen.account,
             scopes=self._policy.scopes,
@@ -217,13 +250,29 @@ class Run:
             self._seen = replace(self._seen, issue_lost=True)
             return
         except RequestRejected as error:
-            if error.status not in (409, 422):
-                raise
+            self._keys_used_up += 1
+            if error.status not in (409, 422) or self._keys_used_up == _MOST_KEYS_USED_UP:
+                raise self._rejected(error) from error
             # The key was used with another policy; the next attempt has a key of its own.
             self._seen = replace(self._seen, issued=None, attempt=attempt + 1)
             return
         self._seen = replace(self._seen, issued=issued, attempt=attempt)
         self._did("issue", "token_issued", issued.id, attempt=attempt)
+
+    def _key(self, attempt: int) -> str:
+        return issue_key(self._seen, attempt, self._policy, self._clock.now())
+
+    def _rejected(self, error: RequestRejected) -> RequestRejected:
+        """It is not the key, it is what the policy asks for."""
+        scopes = ", ".join(self._policy.scopes)
+        told = retold(error, str(error))
+        if not any(scope in str(error) for scope in self._policy.scopes):
+            told = retold(error, f"{error} (asked for: {scopes})")
+        told.hint = (
+            "mend the policy: the API may know a scope by another name, or refuse "
+            f"allowed_ips or expires_in; it was asked for the scopes {scopes}"
+        )
+        return told
 
     def _issue_once_more_if_unanswered(self, request: TokenRequest, key: str) -> Token:
         try:
@@ -293,6 +342,7 @@ class Run:
     # ── telling ─────────────────────────────────────────────────────────────────────────────
 
     def _learn(self, token_id: str, found: Finding) -> None:
+        self._tried_at[token_id] = self._clock.now()
         self._seen = replace(self._seen, findings={**self._seen.findings, token_id: found})
 
     def _ask_anew(self, token_id: str) -> None:

@@ -15,12 +15,16 @@ from cmzon_secrets.rotation.model import (
     Discard,
     Emergency,
     Finding,
+    Intent,
+    Prepare,
     Promote,
+    Retire,
     Revoke,
     Rollback,
     Scheduled,
     Seen,
     Stage,
+    Stop,
 )
 from cmzon_secrets.tokens import Token, Versions
 
@@ -82,10 +86,39 @@ def seens(draw) -> Seen:
         list_failed=draw(st.booleans()),
         promoted=draw(st.booleans()),
         overlap=draw(st.booleans()),
+        idempotent=draw(st.booleans()),
+        interactive=draw(st.booleans()),
+        issue_lost=draw(st.booleans()),
+        native=draw(st.none() | st.just("version-1")),
+        loose=draw(st.just(()) | tokens(5).map(lambda token: (token,))),
     )
 
 
 scheduled = st.booleans().map(Scheduled)
+ids = st.sampled_from(["tok_1", "tok_2", "tok_3", "tok_4", "tok_8"])
+intents = (
+    scheduled
+    | st.sampled_from([Rollback(), Retire(), Prepare()])
+    | st.builds(Emergency, ids, also=st.frozensets(ids), replace=st.booleans())
+)
+
+
+@given(seens(), intents)
+@settings(max_examples=400, deadline=None)
+def test_whatever_is_seen_and_wanted_there_is_one_next_step(seen: Seen, intent: Intent):
+    decision = decide(seen, intent, POLICY, NOW)
+    assert isinstance(decision, Decision)
+    if isinstance(decision, Stop) and decision.state in ("attention", "failed"):
+        assert decision.reason, "whoever is called must be told for what"
+
+
+@given(seens(), st.sampled_from([Retire(), Prepare()]))
+@settings(max_examples=200, deadline=None)
+def test_what_only_retires_or_prepares_promotes_nothing_and_sweeps_nothing(seen: Seen, intent):
+    decision = decide(seen, intent, POLICY, NOW)
+    assert not isinstance(decision, Promote)
+    if isinstance(decision, Revoke):
+        assert decision.token in (seen.versions.previous, *seen.loose)
 
 
 @given(seens(), scheduled)

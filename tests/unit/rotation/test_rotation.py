@@ -260,9 +260,11 @@ def test_an_unknown_scope_is_the_issuers_word_and_fails_the_run(account):
         def issue(self, request, *, idempotency_key):
             raise RequestRejected("issuer — 400 unknown scope: fly", status=400)
 
+    account.policy = RotationPolicy("acme", scopes=["fly"])
     account.issuer = Strict(clock=account.clock)
     report = account.run()
     assert (report.state, report.reason) == ("failed", "issuer — 400 unknown scope: fly")
+    assert "mend the policy" in report.error.hint
 
 
 def test_a_key_used_under_another_policy_moves_on_to_the_next_attempt(account):
