@@ -6,17 +6,18 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from typing import Any, Self
+from typing import Self
 
 from cmzon_secrets.cache import TokenCache
 from cmzon_secrets.config import Account, Config
 from cmzon_secrets.errors import ConfigurationError, InvalidURI, retold
 from cmzon_secrets.issuer import TokenIssuer
+from cmzon_secrets.provider import TokenProvider
 from cmzon_secrets.registry import open_issuer, open_provider, open_store
 from cmzon_secrets.rotation import Member, Opened, RotationPolicy
 from cmzon_secrets.uri import split
 
-__all__ = ["Issuers", "members", "open_account", "policy_of"]
+__all__ = ["Issuers", "members", "open_account", "policy_of", "wired_issuer"]
 
 _SHARED = ("region", "profile", "role_arn", "endpoint_url", "address", "namespace", "authority")
 """Options of a URI that lead to another service, region or account of the cloud."""
@@ -65,21 +66,27 @@ class Issuers:
         self.close()
 
     def _open(self, name: str, admin: str | None, base_url: str | None) -> TokenIssuer:
-        wiring: dict[str, Any] = {"base_url": base_url, "ca": self._ca}
-        if name != "manual":
-            wiring["admin"] = self._open_admin(name, admin)
-        given = {option: value for option, value in wiring.items() if value is not None}
-        return self._closing.enter_context(closing(open_issuer(name, **given)))
+        cached = None
+        if admin is not None and name != "manual":
+            cached = self._closing.enter_context(closing(TokenCache(open_provider(admin))))
+        issuer = wired_issuer(name, admin=cached, base_url=base_url, ca=self._ca)
+        return self._closing.enter_context(closing(issuer))
 
-    def _open_admin(self, name: str, admin: str | None) -> TokenCache | None:
-        if admin is not None:
-            return self._closing.enter_context(closing(TokenCache(open_provider(admin))))
-        if name == "cmzon":
-            raise ConfigurationError(
-                "no admin token — issuing and revoking need one with the scope tokens:manage",
-                hint='give admin = "URI" in cmzon-secrets.toml, or set CMZON_ADMIN_URI',
-            )
-        return None
+
+def wired_issuer(
+    name: str, *, admin: TokenProvider | str | None, base_url: str | None, ca: str | None
+) -> TokenIssuer:
+    """The issuer of this name with what it needs of these.
+
+    Raises ConfigurationError where it lacks its admin, or there is none of that name.
+    """
+    if name == "cmzon" and admin is None:
+        raise ConfigurationError(
+            "no admin token — issuing and revoking need one with the scope tokens:manage",
+            hint="set CMZON_ADMIN_URI, give --admin URI or the account an admin, or use --issuer manual",
+        )
+    wiring = {"admin": None if name == "manual" else admin, "base_url": base_url, "ca": ca}
+    return open_issuer(name, **{key: value for key, value in wiring.items() if value is not None})
 
 
 @contextmanager

@@ -59,8 +59,8 @@ def read_private(path: str, *, limit: int, uri: str) -> bytes | None:
     """Up to ``limit`` + 1 bytes of the file, symlinks followed; None where there is none.
 
     Raises AccessDenied where it is no regular file, belongs to someone else than us or root, or
-    grants anything to group or others; ConfigurationError or ProviderUnavailable as in
-    ``os_errors_as_ours``. ``uri`` begins the message.
+    grants anything to group or others (to its group, a credential of systemd's may show);
+    ConfigurationError or ProviderUnavailable as in ``os_errors_as_ours``. ``uri`` begins the message.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # a FIFO must not block us
     with os_errors_as_ours(uri):
@@ -75,8 +75,8 @@ def read_private(path: str, *, limit: int, uri: str) -> bytes | None:
             os.close(descriptor)
 
 
-def replace_durably(path: str, data: bytes, *, uri: str) -> None:
-    """Put ``data`` in place of the file, mode 0600. Call it under the file's lock.
+def replace_durably(path: str, data: bytes, *, uri: str, mode: int = 0o600) -> None:
+    """Put ``data`` in place of the file, by default private. Call it under the file's lock.
 
     Raises as ``os_errors_as_ours`` says; then the old file is untouched and nothing is left behind.
     Only where the last step fails, the fsync of the folder, is the new file already in place.
@@ -86,7 +86,7 @@ def replace_durably(path: str, data: bytes, *, uri: str) -> None:
         _remove_leftovers(target)
         temporary = _temporary_name(target)
         try:
-            _write_new(temporary, data)
+            _write_new(temporary, data, mode)
             temporary.replace(target)
         except BaseException:
             with suppress(OSError):
@@ -101,7 +101,7 @@ def create_durably(path: str, data: bytes, *, uri: str) -> None:
     with os_errors_as_ours(uri):
         temporary = _temporary_name(target)
         try:
-            _write_new(temporary, data)
+            _write_new(temporary, data, 0o600)
             target.hardlink_to(temporary)  # unlike a rename, this never replaces
         except FileExistsError:
             raise ConfigurationError(
@@ -163,12 +163,24 @@ def _refuse_unless_private(found: os.stat_result, path: str, uri: str) -> None:
             hint=f"run as that user, or: chown {os.geteuid()} {name}",
         )
     mode = stat.S_IMODE(found.st_mode)
-    if mode & 0o077:
+    if mode & 0o077 and not _is_credential(found, path):
         raise AccessDenied(
             f"{uri} — {path} is open to other users (mode {mode:04o})",
             uri=uri,
             hint=f"chmod 600 {name}",
         )
+
+
+def _is_credential(found: os.stat_result, path: str) -> bool:
+    """Whether systemd handed it to this service (``LoadCredential=``).
+
+    Nobody else can enter that folder. An ACL lets the service's user read the file of root, and
+    its mask is shown as the rights of the group.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder or found.st_uid != 0 or stat.S_IMODE(found.st_mode) & 0o037:
+        return False
+    return Path(path).resolve().parent == Path(folder).resolve()
 
 
 def _read(descriptor: int, limit: int) -> bytes:
@@ -182,18 +194,24 @@ def _temporary_name(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.urandom(8).hex()}{TEMPORARY}")
 
 
+_SEARCHED = 64 * 1024
+"""Bytes that a folder itself may have, a thousand names or so, to be searched at each write."""
+
+
 def _remove_leftovers(target: Path) -> None:
+    if target.parent.stat().st_size > _SEARCHED:
+        return  # it would cost more than the write; `doctor` names what is left over
     # All writers hold the lock we hold, so a temporary file found now is a killed one's.
     ours = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}" + re.escape(TEMPORARY))
-    for name in os.listdir(target.parent):  # noqa: PTH208  # a folder of 100,000 needs no Path objects
+    for name in os.listdir(target.parent):  # noqa: PTH208  # it needs no Path objects
         if ours.fullmatch(name):
             target.with_name(name).unlink(missing_ok=True)
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def _write_new(path: Path, data: bytes, mode: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with io.FileIO(os.open(path, flags, 0o600), "w") as file:
-        os.fchmod(file.fileno(), 0o600)  # whatever umask or the folder's default ACL made of it
+        os.fchmod(file.fileno(), mode)  # whatever umask or the folder's default ACL made of it
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(file.fileno(), rest) :]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TextIO
 
 from cmzon_secrets.errors import ConfigurationError
 
 __all__ = ["ask_unseen"]
+
+_one_at_a_time = threading.Lock()
+"""Two that ask at once would each restore the terminal that the other left, echo and all."""
 
 
 def ask_unseen(prompt: str, *, what: str, stream: TextIO | None = None, hint: str) -> str:
@@ -18,7 +22,7 @@ def ask_unseen(prompt: str, *, what: str, stream: TextIO | None = None, hint: st
     import getpass
     import warnings
 
-    with warnings.catch_warnings():
+    with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("error", getpass.GetPassWarning)
         try:
             return getpass.getpass(prompt, stream)

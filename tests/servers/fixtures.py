@@ -6,5 +6,6 @@ from servers.key_vault_keys import key_vault_with_keys  # noqa: F401  # fixtures
 from servers.ministack import ministack, ministack_server  # noqa: F401  # fixtures
 from servers.moto_server import moto, moto_server, moto_server_url  # noqa: F401  # fixtures
 from servers.openbao import openbao, vault_environment  # noqa: F401  # fixtures
+from servers.redis import redis_server  # noqa: F401  # fixture
 from servers.strict_aws import strict_aws, strict_aws_server  # noqa: F401  # fixtures
 from servers.strict_kms import strict_kms, strict_kms_server  # noqa: F401  # fixtures

@@ -66,7 +66,7 @@ def ministack_server(tmp_path_factory):
         "GATEWAY_PORT": str(port),
         "AUTH": "true",
         "MINISTACK_REGION": REGION,
-        "SERVICES": "iam,kms,secretsmanager,sts",
+        "SERVICES": "iam,kms,lambda,logs,secretsmanager,sts",
         "LOG_LEVEL": "WARNING",
     }
     with running(

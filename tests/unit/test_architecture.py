@@ -41,11 +41,12 @@ ARROWS = {
     "uri": "errors",
     "private_files": "errors",
     "prompts": "errors",
+    "textfile": "errors private_files",
     "deadline": "clock errors",
-    "events": "clock errors",
     "findings": "",
     "permissions": "errors",
     "records": "errors tokens",
+    "events": "clock errors records",
     # contracts: what a backend, a key and an issuer promise; the rules and the wire they share
     "provider": WORDS,
     "issuer": WORDS,
@@ -71,7 +72,8 @@ ARROWS = {
     "config": f"{WORDS} typed",
     "accounts": f"{WORDS} {CONTRACTS} cache rotation registry config",
     # entry points: may use everything above, never each other
-    "cli": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY} examinations findings permissions prompts typed __version__",
+    "cli": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY} examinations findings permissions prompts textfile typed __version__",
+    "runtimes": f"{WORDS} {CONTRACTS} {LOGIC} {ASSEMBLY} typed",
     "testing": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY}",
     # … and one that imports almost nothing, so that it can disagree with client and issuers
     "emulator": "errors clock",
@@ -90,6 +92,7 @@ UPWARDS_INSIDE_A_FUNCTION = {
 PACKAGES_AT_MODULE_LEVEL = {
     "cli": "click",
     "emulator": "starlette uvicorn",
+    "runtimes": "celery",  # tasks are made where they stand
     "testing": "pytest",
 }
 """All other packages that are not Python's own are imported inside functions, when needed."""

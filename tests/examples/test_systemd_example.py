@@ -1,0 +1,87 @@
+"""examples/systemd: what systemd says of the units, and whether the program lives within them."""
+
+import configparser
+import re
+import shlex
+import shutil
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+UNITS = ("cmzon-secrets.service", "cmzon-secrets.timer")
+
+
+@pytest.fixture
+def units(examples, program, tmp_path):
+    """Copies, where the program is installed here."""
+    for name in UNITS:
+        text = (examples / "systemd" / name).read_text()
+        (tmp_path / name).write_text(text.replace("/usr/bin/cmzon-secrets", str(program)))
+    return tmp_path
+
+
+@pytest.fixture
+def service(examples):
+    """The settings of the service; each is a list, for some stand there more than once."""
+    settings = {}
+    for line in (examples / "systemd" / UNITS[0]).read_text().splitlines():
+        if re.match(r"\w+=", line):
+            name, value = line.split("=", 1)
+            settings.setdefault(name, []).append(value)
+    return settings
+
+
+def analyze(*words, folder):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("not run: systemd (no systemd-analyze)")
+    return subprocess.run(
+        ["systemd-analyze", *words], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_systemd_finds_nothing_wrong_in_the_units(units):
+    done = analyze("verify", *(f"./{name}" for name in UNITS), folder=units)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_systemd_calls_the_service_well_confined(units):
+    done = analyze("security", "--offline=true", f"./{UNITS[0]}", folder=units)
+    assert float(re.search(r"exposure level for .*: ([\d.]+)", done.stdout)[1]) < 2.0
+
+
+def test_the_timer_makes_up_for_what_was_missed_and_spreads_machines(examples):
+    timer = configparser.ConfigParser(interpolation=None, strict=True)
+    timer.optionxform = str
+    timer.read(examples / "systemd" / UNITS[1])
+    assert dict(timer["Timer"]) == {
+        "OnCalendar": "hourly",
+        "RandomizedDelaySec": "10min",
+        "FixedRandomDelay": "yes",
+        "Persistent": "yes",
+    }
+
+
+def test_the_run_uses_no_system_call_that_the_service_forbids(service, fleet, program, tmp_path):
+    if shutil.which("strace") is None:
+        pytest.skip("not run: strace (not installed)")
+    words = shlex.split(service["ExecStart"][0])[1:]
+    trace = ["strace", "--follow-forks", "--summary-only", "--output=calls", program, *words]
+    subprocess.run(trace, cwd=tmp_path, env=fleet, check=True, capture_output=True)
+    may: set[str] = set()
+    for setting in service["SystemCallFilter"]:
+        named = [calls_in(group, tmp_path) for group in setting.removeprefix("~").split()]
+        may = may.difference(*named) if setting.startswith("~") else may.union(*named)
+    lines = (tmp_path / "calls").read_text().splitlines()
+    used = {line.split()[-1] for line in lines if re.match(r"\s*\d", line)} - {"total"}
+    assert "openat" in used
+    assert used - may == set()
+
+
+def calls_in(group, folder):
+    """The names of the system calls in a group of systemd's."""
+    listed = analyze("syscall-filter", group, folder=folder).stdout
+    names = re.findall(r"^    (@?[\w-]+)$", listed, re.MULTILINE)
+    nested = [calls_in(name, folder) for name in names if name.startswith("@")]
+    return {name for name in names if not name.startswith("@")}.union(*nested)
