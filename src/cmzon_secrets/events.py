@@ -14,8 +14,9 @@ from datetime import datetime
 from typing import Protocol
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
+from cmzon_secrets.records import format_time
 
-__all__ = ["Emitter", "Event", "Fact", "Subscriber"]
+__all__ = ["Emitter", "Event", "Fact", "Subscriber", "as_json"]
 
 Fact = str | int | float | bool | None
 
@@ -33,6 +34,23 @@ class Event:
     uri: str = ""
     token_id: str | None = None
     facts: Mapping[str, Fact] = field(default_factory=dict)
+
+
+def as_json(event: Event) -> str:
+    """The event as one line of JSON, as logs take it: ``event``, ``at``, ``uri``, ``token_id``, ``facts``.
+
+    ``at`` is RFC 3339 in UTC. The line has no line break, whatever a fact says.
+    """
+    import json
+
+    members = {
+        "event": event.name,
+        "at": format_time(event.at),
+        "uri": event.uri,
+        "token_id": event.token_id,
+        "facts": dict(event.facts),
+    }
+    return json.dumps(members, ensure_ascii=False)
 
 
 class Subscriber(Protocol):

@@ -192,8 +192,73 @@ def test_an_empty_id_is_not_taken_for_the_current_token(cli, rotated):
     assert sends(cli, rotated)
 
 
-def test_stage_and_id_cannot_both_be_meant(cli, rotated):
-    assert cli("revoke", rotated, "--stage", "previous", "--id", "x", "--yes").code == 2
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--stage", "previous", "--id", "x"],
+        ["--all", "--id", "x"],
+        ["--all", "--stage", "current"],
+    ],
+    ids=" ".join,
+)
+def test_of_stage_id_and_all_only_one_can_be_meant(cli, rotated, words):
+    assert cli("revoke", rotated, *words, "--yes").code == 2
+    assert sends(cli, rotated)
+
+
+def test_an_emergency_for_all_names_each_id_before_it_asks_for_a_yes(cli, rotated):
+    assert cli("rotate", rotated, "--force").code == 0
+    held = item(cli("status", rotated, "--json"))["stages"]
+    terminal = cli.on_terminal("revoke", rotated, "--all")
+    terminal.expect("[y/N] ")
+    assert held["current"]["id"] in terminal.shown
+    assert held["previous"]["id"] in terminal.shown
+    assert "Revoke these 2 tokens of " in terminal.shown
+    terminal.type("n\n")
+    assert terminal.end() == 2
+    assert item(cli("status", rotated, "--json"))["stages"] == held
+
+
+def test_an_emergency_for_all_leaves_one_new_token(cli, rotated):
+    assert cli("rotate", rotated, "--force").code == 0
+    held = item(cli("status", rotated, "--json"))["stages"]
+    done = cli("revoke", rotated, "--all", "--yes", "--json", "--events", "-")
+    assert done.code == 0, done.err
+    revoked = {a["token_id"] for a in item(done)["actions"] if a["kind"] == "revoke"}
+    assert revoked == {held["current"]["id"], held["previous"]["id"]}
+    assert '"event": "emergency_started"' in done.err
+    now = item(cli("status", rotated, "--json"))["stages"]
+    assert (now["previous"], now["pending"]) == (None, None)
+    assert now["current"]["id"] not in revoked
+    assert sends(cli, rotated)
+
+
+def test_an_emergency_for_all_without_a_new_token_leaves_none_alive(cli, rotated):
+    done = cli("revoke", rotated, "--all", "--no-replace", "--yes")
+    assert done.code == 3, "the dead one is still CURRENT"
+    assert "is dead, and still CURRENT" in done.out
+    assert not sends(cli, rotated)
+
+
+def test_an_emergency_for_all_says_which_may_be_alive(cli, rotated, api):
+    assert cli("rotate", rotated, "--force").code == 0
+    held = item(cli("status", rotated, "--json"))["stages"]
+    fault(api, route="DELETE /v1/tokens/{id}", status=500, count=50)
+    done = cli("revoke", rotated, "--all", "--yes")
+    urllib.request.urlopen(
+        urllib.request.Request(f"{api.base_url}/_emulator/faults", method="DELETE")
+    ).close()
+    assert done.code == 1
+    for stage in ("current", "previous"):
+        assert f"STILL ALIVE: {held[stage]['id']}\n" in done.err
+    assert cli("revoke", rotated, "--all", "--yes").code == 0
+
+
+def test_where_the_store_cannot_be_read_all_are_still_alive(cli, rotated):
+    (cli.folder / "token.sealed").write_text("unreadable now")
+    done = cli("revoke", rotated, "--all", "--yes")
+    assert done.code == 1
+    assert done.err.startswith("STILL ALIVE: every token of this account")
 
 
 def test_send_as_json_has_what_the_api_said(cli, rotated):

@@ -183,6 +183,21 @@ def test_the_data_is_on_the_disk_before_its_name_is_and_the_name_before_we_retur
     assert calls == ["write", "fsync", "replace", "fsync"]
 
 
+def test_a_folder_of_thousands_is_not_searched_at_each_write(tmp_path, monkeypatch):
+    searched = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda *path: searched.append(path) or listdir(*path))
+    store = stored_in(tmp_path, tmp_path / "the.key")
+    assert searched, "a small folder is searched"
+    for number in range(4000):
+        (tmp_path / f"account-with-a-long-name-{number:05}.sealed").touch()
+    if tmp_path.stat().st_size < 2**16:
+        pytest.skip("not run: a folder that grows (this file system's do not)")
+    searched.clear()
+    store.stage(Token("new", id="tok_new"))
+    assert not searched
+
+
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
     store = stored_in(tmp_path, tmp_path / "the.key")
     ours = tmp_path / f".token.sealed.{'0a' * 8}.cmzon-tmp"

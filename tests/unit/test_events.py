@@ -1,11 +1,12 @@
 """One frozen record per event, to whoever subscribed."""
 
 import dataclasses
+import json
 from datetime import UTC, datetime
 
 import pytest
 
-from cmzon_secrets.events import Emitter, Event
+from cmzon_secrets.events import Emitter, Event, as_json
 from cmzon_secrets.testing import ManualClock
 
 NOW = datetime(2026, 11, 24, 21, tzinfo=UTC)
@@ -42,3 +43,16 @@ def test_a_subscriber_that_raises_stops_what_it_was_told_of():
 
     with pytest.raises(OSError, match="full"):
         Emitter(full)("token.promoted")
+
+
+def test_as_json_an_event_is_one_line_whatever_its_facts_say():
+    told = Event("revoke_failed", at=NOW, uri="file:t", token_id="tok_1", facts={"reason": "a\nb"})
+    line = as_json(told)
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "event": "revoke_failed",
+        "at": "2026-11-24T21:00:00Z",
+        "uri": "file:t",
+        "token_id": "tok_1",
+        "facts": {"reason": "a\nb"},
+    }

@@ -1,5 +1,6 @@
 """URIs become objects: lazily, strictly, and extensibly."""
 
+import importlib.metadata
 import subprocess
 import sys
 import textwrap
@@ -275,3 +276,13 @@ def test_a_missing_package_is_an_error_that_names_the_extra():
         check=False,
     )
     assert run.stdout.strip() == 'pip install "cmzon-secrets[keyring]"', run.stderr
+
+
+def test_what_we_bring_ourselves_is_opened_without_asking_what_else_is_installed(monkeypatch):
+    def search(**group):
+        raise AssertionError("it takes milliseconds, and a fleet opens ten thousand places")
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", search)
+    open_store("file:token.sealed?key=env:THE_KEY").close()
+    with pytest.raises(AssertionError, match="it takes milliseconds"):
+        open_store("elsewhere:token")

@@ -20,7 +20,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         import sys
 
         from cmzon_secrets.cli.app import run
+        from cmzon_secrets.cli.interrupts import leave_threads_behind
 
-        return run(sys.argv[1:] if argv is None else list(argv))
+        code = run(sys.argv[1:] if argv is None else list(argv))
+        if argv is None:
+            leave_threads_behind(code)
+        return code
     except KeyboardInterrupt:
         return 130

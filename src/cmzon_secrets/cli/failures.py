@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from cmzon_secrets.cli.interrupts import BY_SIGNAL
 from cmzon_secrets.cli.output import note, oneline, paint, print_json
 from cmzon_secrets.durations import format_duration
 from cmzon_secrets.errors import CMzonSecretsError, ProviderError, RateLimited
@@ -30,6 +31,7 @@ __all__ = [
     "error_record",
     "exit_code",
     "explain",
+    "hinted",
     "repeatable",
     "report_failure",
     "typed_here",
@@ -38,8 +40,6 @@ __all__ = [
 FAILED, USAGE, ATTENTION = 1, 2, 3
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """As in POSIX shells, for a program that cannot be started."""
-BY_SIGNAL = 128
-"""Plus the signal's number, as in POSIX shells: 130 is Ctrl-C."""
 
 DEBUG = "CMZON_SECRETS_DEBUG"
 """Where set, an internal error shows the lines of code it came through: no values, no locals."""
@@ -101,7 +101,12 @@ def explain(record: dict[str, Any]) -> None:
     """The two lines people see."""
     note(f"{paint('error:', sys.stderr, fg='red', bold=True)} {record['message']}")
     if record["hint"]:
-        note(f"{paint('hint:', sys.stderr, fg='cyan')} {record['hint']}")
+        note(hinted(record["hint"]))
+
+
+def hinted(remedy: str) -> str:
+    """The line of a remedy."""
+    return f"{paint('hint:', sys.stderr, fg='cyan')} {remedy}"
 
 
 def error_record(error: CMzonSecretsError) -> dict[str, Any]:

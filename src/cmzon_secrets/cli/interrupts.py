@@ -6,12 +6,16 @@ import _thread
 import os
 import signal
 import sys
+import threading
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
-__all__ = ["interrupt_on", "repeat_lost_interrupt"]
+__all__ = ["BY_SIGNAL", "interrupt_on", "leave_threads_behind", "repeat_lost_interrupt"]
 
+BY_SIGNAL = 128
+"""Plus the signal's number, as in POSIX shells: 130 is Ctrl-C."""
 SHORTLY = 0.02  # seconds; by then the callback that swallowed the first one has returned
 
 
@@ -42,3 +46,15 @@ def repeat_lost_interrupt(lost: Any) -> None:
 def _interrupt_shortly() -> None:
     time.sleep(SHORTLY)
     _thread.interrupt_main()
+
+
+def leave_threads_behind(code: int) -> None:
+    """After an interruption, end the process with ``code`` where other threads are in the midst of a call.
+
+    Python's own way out tears down what they use, and sometimes crashes over it.
+    """
+    if code > BY_SIGNAL and threading.active_count() > 1:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(code)

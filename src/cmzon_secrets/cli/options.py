@@ -17,8 +17,11 @@ __all__ = [
     "account_option",
     "api_options",
     "create_option",
+    "events_option",
+    "fleet_options",
     "issuer_options",
     "json_option",
+    "metrics_option",
     "policy_options",
     "uri_argument",
 ]
@@ -76,6 +79,17 @@ def _existing_ca(ctx: click.Context, param: click.Parameter, path: str | None) -
     return path
 
 
+def _in_a_folder(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
+    """The end of a run over ten thousand accounts is too late to find out."""
+    if path is not None and (not Path(path).absolute().parent.is_dir() or Path(path).is_dir()):
+        raise UsageFailure(
+            f"{param.opts[0]} names no file in a folder that exists",
+            hint="make the folder first, and give a file in it",
+            ctx=ctx,
+        )
+    return path
+
+
 uri_argument = click.argument("uri", metavar="[URI]", required=False)
 
 account_option = click.option(
@@ -94,6 +108,19 @@ create_option = click.option(
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document, errors included."
+)
+
+events_option = click.option(
+    "--events",
+    metavar="FILE",
+    help="Append each event as one JSON line, ids only; - is standard error.",
+)
+
+metrics_option = click.option(
+    "--metrics",
+    metavar="FILE",
+    callback=_in_a_folder,
+    help="Write what the run came to for Prometheus' textfile collector.",
 )
 
 api_options = _together(
@@ -123,6 +150,33 @@ issuer_options = _together(
         help="Where the token with tokens:manage is; default $CMZON_ADMIN_URI.",
     ),
     api_options,
+)
+
+fleet_options = _together(
+    click.option(
+        "--concurrency",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="With --all: accounts under way at a time (16).",
+    ),
+    click.option(
+        "--per-service",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="With --all: of these at one service, for example one vault (8).",
+    ),
+    click.option(
+        "--jitter",
+        type=Duration(),
+        metavar="TIME",
+        help="With --all: spread the accounts over so long.",
+    ),
+    click.option(
+        "--time-limit",
+        type=Duration(),
+        metavar="TIME",
+        help="With --all: begin none after so long; the next run goes on.",
+    ),
 )
 
 _DURATIONS = {

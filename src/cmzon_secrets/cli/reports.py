@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -23,7 +24,7 @@ from cmzon_secrets.cli.placing import Placed
 from cmzon_secrets.clock import SYSTEM_CLOCK
 from cmzon_secrets.rotation import Action, RotationReport
 
-__all__ = ["finish", "heading", "item", "placement", "verdict"]
+__all__ = ["finish", "heading", "item", "placement", "summary", "verdict"]
 
 
 def finish(report: RotationReport, uri: str, *, account: str | None, as_json: bool) -> int:
@@ -67,6 +68,12 @@ def verdict(report: RotationReport, now: datetime) -> None:
     if report.next_due is not None:
         due = describe_moment(report.next_due, now) if report.next_due > now else "now"
         say(f"  next due {due}")
+
+
+def summary(counts: Mapping[str, int], words: Iterable[str]) -> str:
+    """``9,998 done, 1 waiting, 1 failed``; what nobody is in is left out."""
+    told = [f"{counts[word]:,} {word}" for word in words if counts.get(word)]
+    return ", ".join(told) or "nothing"
 
 
 def placement(placed: Placed, uri: str, *, account: str | None, as_json: bool) -> None:

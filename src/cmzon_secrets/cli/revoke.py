@@ -1,17 +1,19 @@
-"""``cmzon-secrets revoke``: a token dies now."""
+"""``cmzon-secrets revoke``: a token dies now, or every token of an account."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cmzon_secrets.cli.asking import agreed
-from cmzon_secrets.cli.failures import UsageFailure
+from cmzon_secrets.cli.failures import UsageFailure, repeatable
 from cmzon_secrets.cli.options import (
     account_option,
+    events_option,
     issuer_options,
     json_option,
     policy_options,
@@ -21,11 +23,12 @@ from cmzon_secrets.cli.output import masked, note, paint
 from cmzon_secrets.cli.reports import finish
 from cmzon_secrets.cli.targets import find_target
 from cmzon_secrets.errors import CMzonSecretsError, InvalidToken, TokenNotFound, shielded
+from cmzon_secrets.issuer import TokenIssuer
 from cmzon_secrets.provider import TokenStore
 from cmzon_secrets.tokens import Token, Versions
 
 if TYPE_CHECKING:
-    from cmzon_secrets.rotation import RotationReport
+    from cmzon_secrets.rotation import RotationPolicy, RotationReport
 
 __all__ = ["command"]
 
@@ -40,8 +43,12 @@ LONGEST_ID = 64  # characters; what is longer and held by nobody is rather a tok
     help="Which token; default current.",
 )
 @click.option("--id", "token_id", metavar="ID", help="This token, in whatever stage it is.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Every token issued under the account's name."
+)
 @click.option("--no-replace", is_flag=True, help="Do not issue a new token first.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@events_option
 @issuer_options
 @account_option
 @policy_options
@@ -51,6 +58,7 @@ def command(
     uri: str | None,
     stage: str | None,
     token_id: str | None,
+    everything: bool,
     no_replace: bool,
     yes: bool,
     account: str | None,
@@ -62,33 +70,78 @@ def command(
     Where CURRENT is meant, a new token is issued, verified and promoted, then the leaked one is
     revoked without grace, and with it whatever is PREVIOUS. Success only when death is proved;
     else exit code 1 and the words STILL ALIVE. To repeat a run that died, give --id: the new CURRENT
-    must not be taken for the leaked one.
+    must not be taken for the leaked one. With --all everything that was issued under the account's
+    name dies, but for the new token; repeated, that one as well.
     """
+    from cmzon_secrets.cli.event_lines import event_lines
     from cmzon_secrets.rotation import Rotator
 
-    if stage is not None and token_id is not None:
-        raise UsageFailure("--stage and --id cannot go together")
+    if sum((stage is not None, token_id is not None, everything)) > 1:
+        raise UsageFailure("only one of --stage, --id and --all can be meant")
     if token_id == "":
         raise UsageFailure("--id is empty")  # not CURRENT in its stead
     target = find_target(uri, account)
     policy = target.policy(options)
-    with target.open_store() as store, closing(target.open_issuer(options)) as issuer:
-        doomed, known_as = _named(store, token_id) if token_id else _held(store, stage or "current")
-        if not yes:
-            agreed(f"Revoke {known_as} of {store.uri} now, without grace?")
-        note(f"revoking {known_as}\nto repeat this if it fails: --id {doomed}")
-        # By the id that was confirmed: a rotation may have moved the stages since.
-        report = Rotator(store, issuer, policy).revoke(token_id=doomed, replace=not no_replace)
+    with (
+        target.open_store() as store,
+        closing(target.open_issuer(options)) as issuer,
+        event_lines(options["events"]) as subscriber,
+    ):
+        rotator = Rotator(store, issuer, policy, subscriber=subscriber)
+        if everything:
+            doomed = _everything(store, issuer, policy)
+            _announce(doomed.values(), store, how_to_repeat="--all", yes=yes)
+            report = rotator.revoke_all(replace=not no_replace)
+        else:
+            leaked, known_as = (
+                _named(store, token_id) if token_id else _held(store, stage or "current")
+            )
+            doomed = {leaked: known_as}
+            _announce([known_as], store, how_to_repeat=f"--id {leaked}", yes=yes)
+            # By the id that was confirmed: a rotation may have moved the stages since.
+            report = rotator.revoke(token_id=leaked, replace=not no_replace)
         for alive in _alive(report, doomed):
             _warn(alive)
         return finish(report, store.uri, account=target.account, as_json=as_json)
 
 
-def _alive(report: RotationReport, doomed: str) -> list[str]:
-    """The ids that may live on: the leaked one, and what was to be revoked with it."""
+def _announce(doomed: Collection[str], store: TokenStore, *, how_to_repeat: str, yes: bool) -> None:
+    """Say what will die, before anything does; where wanted, ask. Raises UsageFailure for a no."""
+    if not yes:
+        what = next(iter(doomed)) if len(doomed) == 1 else f"these {len(doomed)} tokens"
+        if len(doomed) != 1:
+            note("\n".join(doomed))
+        agreed(f"Revoke {what} of {store.uri} now, without grace?")
+    note("\n".join(f"revoking {known_as}" for known_as in doomed))
+    note(f"to repeat this if it fails: {how_to_repeat}")
+
+
+def _everything(store: TokenStore, issuer: TokenIssuer, policy: RotationPolicy) -> dict[str, str]:
+    """Id → how people see it, of what is held and of what the issuer has under our name."""
+    from cmzon_secrets.rotation.run import account_at
+
+    try:
+        held = store.versions()
+    except CMzonSecretsError:
+        _warn("every token of this account; where ids are known: --id ID --no-replace")
+        raise
+    doomed = {t.id: _known_as(t) for t in (held.current, held.previous, held.pending) if t}
+    try:
+        listed = list(issuer.list(account_at(store, policy))) if issuer.lists else []
+    except CMzonSecretsError as error:
+        note(f"warning: {repeatable(str(error))}; only what the store holds is named here")
+        listed = []
+    alive = [info.id for info in listed if info.revoked_at is None]
+    return {**doomed, **{i: f"{i}, held by no store" for i in alive if i not in doomed}}
+
+
+def _alive(report: RotationReport, doomed: Collection[str]) -> list[str]:
+    """The ids that may live on: what was meant, and what was to be revoked with it."""
     revocations = {a.token_id: a.outcome for a in report.actions if a.kind == "revoke"}
     failed = [token_id for token_id, outcome in revocations.items() if outcome != "ok"]
-    return list(dict.fromkeys([doomed, *failed] if report.state == "failed" else failed))
+    # Of many, those whose revocation went well are proved dead; of one, only success is a proof.
+    unproved = [i for i in doomed if len(doomed) == 1 or revocations.get(i) != "ok"]
+    return list(dict.fromkeys([*unproved, *failed] if report.state == "failed" else failed))
 
 
 def _warn(what: str) -> None:
@@ -134,5 +187,8 @@ def _held(store: TokenStore, stage: str) -> tuple[str, str]:
             uri=store.uri,
             hint="name the token: --id ID",
         )
-    known_as = f"{token.id} ({masked(token)})" if token.has_issuer_id else masked(token)
-    return token.id, known_as
+    return token.id, _known_as(token)
+
+
+def _known_as(token: Token) -> str:
+    return f"{token.id} ({masked(token)})" if token.has_issuer_id else masked(token)

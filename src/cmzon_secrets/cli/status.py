@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,8 @@ from cmzon_secrets.cli.output import (
     say,
     token_facts,
 )
-from cmzon_secrets.cli.reports import heading, item, verdict
+from cmzon_secrets.cli.reports import heading, item, summary, verdict
+from cmzon_secrets.cli.side_by_side import side_by_side
 from cmzon_secrets.cli.targets import Target, answering, find_targets
 from cmzon_secrets.clock import SYSTEM_CLOCK
 from cmzon_secrets.errors import CMzonSecretsError
@@ -43,7 +45,7 @@ class _Link:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """One token's state; ``versions`` is None where it could not be read.
+    """One token's state; ``versions`` is None where it could not be read. ``word``: see ``WORDS``.
 
     ``answered``: the place that the token shown comes from. ``links``: all places of a chain.
     """
@@ -52,16 +54,24 @@ class _Standing:
     uri: str
     versions: Versions | None
     report: RotationReport
+    word: str
     answered: str | None = None
     links: tuple[_Link, ...] = ()
+
+
+WORDS = ("fine", "due", "overdue", "stuck", "failed")
+"""In one word: as ``Outlook.standing``, or ``failed``: it could not be read."""
 
 
 @click.command()
 @click.argument("uris", metavar="[URI]...", nargs=-1)
 @account_option
+@click.option("--not-done", is_flag=True, help="Leave out those that need nothing now.")
 @policy_options
 @json_option
-def command(uris: tuple[str, ...], account: str | None, as_json: bool, **options: Any) -> int:
+def command(
+    uris: tuple[str, ...], account: str | None, not_done: bool, as_json: bool, **options: Any
+) -> int:
     """Show stages, ages, expiry, and when rotation is due.
 
     Asks the stores only, not the API. Without URI, CMZON_TOKEN_URI and --account: all accounts of
@@ -69,13 +79,22 @@ def command(uris: tuple[str, ...], account: str | None, as_json: bool, **options
     Exit code 3 where rotation is overdue or stuck, 1 where a store cannot be read.
     """
     now = SYSTEM_CLOCK.now()
-    standings = [_look(target, options, now) for target in find_targets(uris, account)]
-    if as_json:
-        print_items([_record(standing) for standing in standings])
-    else:
-        for standing in standings:
+    targets = find_targets(uris, account)
+    counts, states, records = Counter[str](), set[str](), []
+    for standing in side_by_side(lambda target: _look(target, options, now), targets):
+        counts[standing.word] += 1
+        states.add(standing.report.state)
+        if not_done and standing.report.state == "done":
+            continue
+        if as_json:
+            records.append(_record(standing))
+        else:
             _show(standing, now)
-    return exit_code([standing.report.state for standing in standings])
+    if as_json:
+        print_items(records)
+    elif len(targets) > 1:
+        say(f"{len(targets):,} accounts: {summary(counts, WORDS)}")
+    return exit_code(states)
 
 
 def _look(target: Target, options: Mapping[str, Any], now: datetime) -> _Standing:
@@ -95,10 +114,12 @@ def _look(target: Target, options: Mapping[str, Any], now: datetime) -> _Standin
                 reason = reason or "read-only: whoever fills it rotates it"
             report = RotationReport(view.state, reason=reason, next_due=view.next_due)
             answered = place.uri if versions.current is not None else None
-            return _Standing(target.account, provider.uri, versions, report, answered, links)
+            return _Standing(
+                target.account, provider.uri, versions, report, view.standing, answered, links
+            )
     except CMzonSecretsError as error:
         report = RotationReport("failed", reason=str(error), error=error)
-        return _Standing(target.account, shown(target.place), None, report, links=links)
+        return _Standing(target.account, shown(target.place), None, report, "failed", links=links)
 
 
 class _Falls:

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from cmzon_secrets.provider import TokenProvider, TokenStore
     from cmzon_secrets.rotation import RotationPolicy
 
-__all__ = ["Target", "answering", "find_target", "find_targets"]
+__all__ = [
+    "Target",
+    "answering",
+    "chosen_policy",
+    "find_fleet",
+    "find_target",
+    "find_targets",
+    "quiet_libraries",
+]
 
 
 def tell_of_falls(event: Event) -> None:
@@ -39,7 +47,8 @@ class Target:
     """One token and what is known of how it is made. ``account`` is None for a bare URI.
 
     ``uri`` is several where an account has a chain, which can only be read. ``typed``: the URI
-    stands on this command line, so that a fault in it is a usage error.
+    stands on this command line, so that a fault in it is a usage error. ``config``: the file that
+    the account stands in.
     """
 
     uri: str | tuple[str, ...]
@@ -50,6 +59,7 @@ class Target:
     base_url: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     on_outage: bool = False
+    config: Config | None = field(default=None, repr=False, compare=False)
 
     @property
     def uris(self) -> tuple[str, ...]:
@@ -65,7 +75,7 @@ class Target:
         """The place, to read from. Where it is a chain, ``subscriber`` is told what it passes over."""
         from cmzon_secrets.registry import open_provider
 
-        _quiet_libraries()
+        quiet_libraries()
         with typed_here(InvalidURI, when=self.typed):
             return open_provider(self.uri, on_outage=self.on_outage, subscriber=subscriber)
 
@@ -80,53 +90,56 @@ class Target:
                 uri=self.place,
                 hint=f"give the one place to write as well: URI --account {self.account}",
             )
-        _quiet_libraries()
+        quiet_libraries()
         with typed_here(InvalidURI, when=self.typed):
             return open_store(self.uri)
 
-    def policy(self, options: Mapping[str, Any]) -> RotationPolicy:
-        """The policy of the account, overridden by the options given."""
-        from cmzon_secrets.rotation import RotationPolicy
+    def overridden(self, options: Mapping[str, Any]) -> Account:
+        """What is known of the token as an account, where the options given win."""
+        return Account(
+            name=self.account or DEFAULT_NAME,
+            token=self.uri,
+            on_outage=self.on_outage,
+            issuer=options.get("issuer") or self.issuer,
+            admin=options.get("admin") or self.admin,
+            base_url=options.get("base_url") or self.base_url,
+            policy={"name": DEFAULT_NAME, **self.settings, **chosen_policy(options)},
+        )
 
-        given = {field.name: options.get(field.name) for field in fields(RotationPolicy)}
-        chosen = {name: value for name, value in given.items() if value not in (None, (), False)}
-        with typed_here(ConfigurationError, when=bool(chosen)):
-            return RotationPolicy(**{"name": DEFAULT_NAME, **self.settings, **chosen})
+    def policy(self, options: Mapping[str, Any]) -> RotationPolicy:
+        """The policy of the account, overridden by the options given; errors name its line."""
+        from cmzon_secrets.accounts import policy_of
+
+        chosen = bool(chosen_policy(options))
+        with typed_here(ConfigurationError, when=chosen):
+            return policy_of(self.overridden(options), None if chosen else self.config)
 
     def open_issuer(self, options: Mapping[str, Any]) -> TokenIssuer:
         """The issuer named by option or account. Raises ConfigurationError where it lacks its admin."""
-        from cmzon_secrets.registry import open_issuer
+        from cmzon_secrets.accounts import wired_issuer
 
         name = options["issuer"] or self.issuer
-        wiring = self._wiring(options)
-        if name != "manual":
-            wiring["admin"] = self.admin_uri(options)
-            if wiring["admin"] is None and name == "cmzon":
-                raise ConfigurationError(
-                    "no admin token — issuing and revoking need one with the scope tokens:manage",
-                    hint="give --admin URI, set CMZON_ADMIN_URI, or use --issuer manual",
-                )
+        base_url = options["base_url"] or self.base_url
         with (
             typed_here(ConfigurationError, when=options["issuer"] is not None),
             typed_here(InvalidURI, when=options["admin"] is not None),
         ):
-            return open_issuer(name, **{k: v for k, v in wiring.items() if v is not None})
+            return wired_issuer(
+                name, admin=self.admin_uri(options), base_url=base_url, ca=options["ca"]
+            )
 
     def open_verifier(self, options: Mapping[str, Any], provider: TokenProvider) -> TokenIssuer:
         """The same issuer, only to verify tokens: it needs no admin token for that."""
-        from cmzon_secrets.registry import open_issuer
+        from cmzon_secrets.accounts import wired_issuer
 
         if (options["issuer"] or self.issuer) != "cmzon":
             return self.open_issuer(options)
-        wiring = {name: value for name, value in self._wiring(options).items() if value is not None}
-        return open_issuer("cmzon", admin=provider, **wiring)
+        base_url = options["base_url"] or self.base_url
+        return wired_issuer("cmzon", admin=provider, base_url=base_url, ca=options["ca"])
 
     def admin_uri(self, options: Mapping[str, Any]) -> str | None:
         """Where the admin token is, by option, account or environment."""
         return options["admin"] or self.admin or os.environ.get("CMZON_ADMIN_URI") or None
-
-    def _wiring(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        return {"base_url": options["base_url"] or self.base_url, "ca": options["ca"]}
 
 
 def answering(provider: TokenProvider) -> TokenProvider:
@@ -134,8 +147,16 @@ def answering(provider: TokenProvider) -> TokenProvider:
     return getattr(provider, "answered", None) or provider
 
 
+def chosen_policy(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the policy that were given on the command line."""
+    from cmzon_secrets.rotation import RotationPolicy
+
+    given = {field.name: options.get(field.name) for field in fields(RotationPolicy)}
+    return {name: value for name, value in given.items() if value not in (None, (), False)}
+
+
 @cache
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """What an SDK logs as a warning is told by our one error line; Python prints it where nobody listens."""
     import logging
 
@@ -147,7 +168,7 @@ def find_target(uri: str | None, account: str | None) -> Target:
     if account is not None:
         config = _config()
         with typed_here(ConfigurationError):
-            target = _of(config.account(account))
+            target = _of(config.account(account), config)
         if uri is None:
             return target
         if uri not in target.uris:
@@ -166,7 +187,21 @@ def find_targets(uris: tuple[str, ...], account: str | None) -> list[Target]:
         return [find_target(uris[0] if uris else None, account)]
     if find_config() is None:
         return [Target(_required(None))]
-    return [_of(account) for account in _config().accounts.values()]
+    return find_fleet()
+
+
+def find_fleet() -> list[Target]:
+    """Every account of the configuration file, in its order.
+
+    Raises ConfigurationError where there is no file, or no account in it.
+    """
+    config = _config()
+    if not config.accounts:
+        raise ConfigurationError(
+            f"{config.path} — there is no account in it",
+            hint='begin one with [accounts.NAME] and token = "URI of its store"',
+        )
+    return [_of(account, config) for account in config.accounts.values()]
 
 
 def _required(uri: str | None) -> str:
@@ -190,8 +225,9 @@ def _config() -> Config:
     return load_config(path)
 
 
-def _of(account: Account) -> Target:
+def _of(account: Account, config: Config) -> Target:
     return Target(
+        config=config,
         uri=account.token,
         account=account.name,
         issuer=account.issuer,

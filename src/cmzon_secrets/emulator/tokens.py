@@ -12,6 +12,7 @@ import hmac
 import ipaddress
 import json
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -141,6 +142,7 @@ class Tokens:
         self._derive = derive
         self._by_id: dict[str, IssuedToken] = {}
         self._by_hash: dict[str, IssuedToken] = {}
+        self._by_name: defaultdict[str, list[IssuedToken]] = defaultdict(list)
         for row in journal.rows("SELECT * FROM tokens ORDER BY seq"):
             self._add(_from_row(row))
         self._seq = count(1 + max((token.seq for token in self), default=0))
@@ -194,10 +196,8 @@ class Tokens:
     ) -> tuple[list[IssuedToken], str | None]:
         """Up to ``size`` tokens, oldest first, and the cursor of the next page."""
         after = self._position(cursor)
-        matching = (
-            token for token in self if token.seq > after and (name is None or token.name == name)
-        )
-        found = list(islice(matching, size + 1))
+        named = self if name is None else self._by_name.get(name, ())
+        found = list(islice((token for token in named if token.seq > after), size + 1))
         return found[:size], found[size - 1].id if len(found) > size else None
 
     def counts(self, now: float) -> dict[str, int]:
@@ -230,6 +230,7 @@ class Tokens:
 
     def _add(self, token: IssuedToken) -> None:
         self._by_id[token.id] = self._by_hash[token.sha256] = token
+        self._by_name[token.name].append(token)
 
 
 def deriving(secret: bytes) -> Derive:

@@ -92,6 +92,25 @@ def test_a_key_file_open_to_others_is_refused_with_the_remedy(mode, path):
     KeyFile(path).wrap(DATA_KEY)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to root")
+def test_a_credential_of_systemd_may_show_the_mask_of_its_acl_as_rights_of_its_group(
+    path, tmp_path, monkeypatch
+):
+    path.chmod(0o440)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "elsewhere"))
+    with pytest.raises(AccessDenied):
+        KeyFile(path).wrap(DATA_KEY)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    KeyFile(path).wrap(DATA_KEY)
+    path.chmod(0o460)
+    with pytest.raises(AccessDenied):
+        KeyFile(path).wrap(DATA_KEY)
+    path.chmod(0o440)
+    os.chown(path, 12345, 0)
+    with pytest.raises(AccessDenied):
+        KeyFile(path).wrap(DATA_KEY)
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
 def test_a_key_file_for_us_alone_is_accepted(mode, path):
     path.chmod(mode)
