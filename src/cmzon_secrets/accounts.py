@@ -11,6 +11,7 @@ from typing import Self
 from cmzon_secrets.cache import TokenCache
 from cmzon_secrets.config import Account, Config
 from cmzon_secrets.errors import ConfigurationError, InvalidURI, retold
+from cmzon_secrets.forks import renew_in_child
 from cmzon_secrets.issuer import TokenIssuer
 from cmzon_secrets.provider import TokenProvider
 from cmzon_secrets.registry import open_issuer, open_provider, open_store
@@ -45,6 +46,7 @@ class Issuers:
         self._opened: dict[tuple[str, str | None, str | None], TokenIssuer] = {}
         self._lock = threading.Lock()
         self._closing = ExitStack()
+        renew_in_child(self)
 
     def of(self, account: Account) -> TokenIssuer:
         """The issuer that the account names. Raises ConfigurationError where its admin is missing."""
@@ -54,6 +56,10 @@ class Issuers:
             if key not in self._opened:
                 self._opened[key] = self._open(*key)
             return self._opened[key]
+
+    def after_fork(self) -> None:
+        """In a child: a lock that nobody holds; what was opened makes its own connections anew."""
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close what was opened."""

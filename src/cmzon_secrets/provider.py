@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from cmzon_secrets.errors import ConfigurationError
+from cmzon_secrets.errors import ConfigurationError, ConflictError
 from cmzon_secrets.tokens import Token, Versions
 
 if TYPE_CHECKING:  # it loads urllib, which only those who open a URI need
@@ -81,6 +81,22 @@ class TokenStore(TokenProvider):
         As the last ``versions()`` saw it. None: there is none, as in every service but AWS's.
         """
         return None
+
+    def stage_as(
+        self,
+        version_id: str,
+        token: Token,  # noqa: ARG002  # for those who can
+        *,
+        rotation_token: str | None = None,  # noqa: ARG002  # for those who can
+    ) -> None:
+        """``stage``, under the id of a rotation that the service itself has begun.
+
+        ``rotation_token`` is the service's own leave to do so, where it gave one. Raises
+        ConflictError where services do not rotate by themselves.
+        """
+        raise ConflictError(
+            f"{self.uri} — {version_id} is no rotation of the service's own", uri=self.uri
+        )
 
     @property
     @abstractmethod

@@ -245,6 +245,18 @@ def test_an_emergency_while_the_service_has_begun_kills_at_once_without_a_succes
     assert secret.issuer.live == {secret.held.current.id}
 
 
+def test_an_emergency_takes_over_the_version_that_the_service_has_begun(secret):
+    secret.version = secret.double.announce_rotation(NAME)
+    leaked = secret.held.current
+    rotator = Rotator(secret.open(), secret.issuer, secret.policy, clock=secret.clock)
+    assert rotator.revoke(token_id=leaked.id).state == "done"
+    assert secret.holder(CURRENT) == secret.version
+    assert secret.issuer.live == {secret.held.current.id}
+    secret.all_steps()  # which find their version CURRENT already
+    assert secret.issuer.live == {secret.held.current.id}
+    assert secret.issued == 2
+
+
 # ── what goes wrong ─────────────────────────────────────────────────────────────────────────────
 
 

@@ -70,10 +70,10 @@ ARROWS = {
     # assembly: joins them by strings, so its imports stop at the contracts
     "registry": f"{WORDS} {CONTRACTS} chain findings",
     "config": f"{WORDS} typed",
-    "accounts": f"{WORDS} {CONTRACTS} cache rotation registry config",
+    "accounts": f"{WORDS} {CONTRACTS} forks cache rotation registry config",
     # entry points: may use everything above, never each other
     "cli": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY} examinations findings permissions prompts textfile typed __version__",
-    "runtimes": f"{WORDS} {CONTRACTS} {LOGIC} {ASSEMBLY} typed",
+    "runtimes": f"{WORDS} {CONTRACTS} {LOGIC} {ASSEMBLY} forks typed",
     "testing": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY}",
     # … and one that imports almost nothing, so that it can disagree with client and issuers
     "emulator": "errors clock",

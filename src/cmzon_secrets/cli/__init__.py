@@ -25,6 +25,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = run(sys.argv[1:] if argv is None else list(argv))
         if argv is None:
             leave_threads_behind(code)
-        return code
     except KeyboardInterrupt:
         return 130
+    return code

@@ -37,6 +37,7 @@ from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.rows import (
     blocked,
     doubt_clock,
+    native_first,
     outdated_pending,
     renew,
     replace_current,
@@ -66,6 +67,7 @@ def decide(seen: Seen, intent: Intent, policy: RotationPolicy, now: datetime) ->
             doubt_clock(seen, now)
             or retire_previous(seen, policy, now)
             or prepared(seen, policy, now)
+            or native_first(seen, now)
             or replace_current(seen, policy, now)
         )
     return (

@@ -78,7 +78,8 @@ def roll_back(seen: Seen, policy: RotationPolicy, now: datetime) -> Decision:
         return Stop("failed", "there is no PREVIOUS to roll back to")
     if held.pending is not None and held.pending != held.previous:
         return Discard(held.pending.id, revoke_next=True)
-    if held.pending is None and now >= (held.promoted_at or now) + policy.grace - SETTLE:
+    last_moment = (held.promoted_at or now) + policy.grace - min(SETTLE, policy.grace / 4)
+    if held.pending is None and now >= last_moment:
         return Stop(
             "failed",
             f"the grace of {held.previous.id} is over: another run may be revoking it right now",

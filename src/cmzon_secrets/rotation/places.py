@@ -116,6 +116,10 @@ class GuardedStore(TokenStore):
         self._take_turn()
         self._store.stage(token)
 
+    def stage_as(self, version_id: str, token: Token, *, rotation_token: str | None = None) -> None:
+        self._take_turn()
+        self._store.stage_as(version_id, token, rotation_token=rotation_token)
+
     def promote(self, token_id: str, *, replacing: str | None) -> None:
         self._take_turn()
         self._store.promote(token_id, replacing=replacing)

@@ -30,6 +30,7 @@ __all__ = [
     "SETTLE",
     "blocked",
     "doubt_clock",
+    "native_first",
     "not_usable",
     "outdated_pending",
     "renew",
@@ -77,7 +78,8 @@ def retire_previous(seen: Seen, policy: RotationPolicy, now: datetime) -> Decisi
     previous = seen.obstacle
     if previous is None:
         return None
-    if seen.dead(previous):
+    # The same value pasted as CURRENT while it was PENDING: to revoke it would kill CURRENT.
+    if seen.dead(previous) or previous == seen.versions.current:
         return Discard(previous.id)
     if now < grace_end(seen, policy, now) or previous.id in seen.unrevoked:
         return None
@@ -173,6 +175,8 @@ def renew(seen: Seen, intent: Scheduled, policy: RotationPolicy, now: datetime) 
     if current is not None and not _due(seen, intent, current, policy, now):
         unknown = seen.finding(current) is None
         return _ask(seen, current) if unknown else None
+    if (wait := native_first(seen, now)) is not None:
+        return wait
     step = replace_current(seen, policy, now)
     if isinstance(step, Stage) and due_reason(step.token, step.token.issued_at, policy, now):
         return Stop(
@@ -183,6 +187,17 @@ def renew(seen: Seen, intent: Scheduled, policy: RotationPolicy, now: datetime) 
     return step
 
 
+def native_first(seen: Seen, now: datetime) -> Stop | None:
+    """A rotation that the service has begun itself is left to end; only an emergency cannot wait."""
+    if seen.native is None:
+        return None
+    return Stop(
+        "waiting",
+        f"the service has begun a rotation of its own, version {seen.native}: it goes first",
+        now + SETTLE,
+    )
+
+
 def replace_current(
     seen: Seen, policy: RotationPolicy, now: datetime, *, settle: timedelta = SETTLE
 ) -> Decision:
@@ -191,12 +206,6 @@ def replace_current(
         return Stop(
             "attention",
             "this issuer kills the old token when it issues the new one: set allow_gap to accept failed sends",
-        )
-    if seen.native is not None:
-        return Stop(
-            "waiting",
-            f"the service has begun a rotation of its own, version {seen.native}: it goes first",
-            now + SETTLE,
         )
     if seen.issue_lost:
         return Stop(

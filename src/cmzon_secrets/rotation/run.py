@@ -174,7 +174,7 @@ class Run:
             case Issue(attempt):
                 self._issue(attempt)
             case Stage(token):
-                self._store.stage(token)
+                self._stage(token)
                 self._did("stage", "token_staged", token.id)
             case Promote():
                 self._promote(decision)
@@ -184,6 +184,12 @@ class Run:
                 self._discard(decision)
         if isinstance(decision, Stage | Promote | Discard):
             self._look()
+
+    def _stage(self, token: Token) -> None:
+        if self._seen.native is not None:  # an emergency: its version is the only one there can be
+            self._store.stage_as(self._seen.native, token)
+        else:
+            self._store.stage(token)
 
     def _verify(self, token: Token) -> None:
         found = self._try(token)

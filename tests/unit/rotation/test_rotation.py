@@ -1304,3 +1304,48 @@ def test_a_rotation_that_the_service_has_begun_goes_first(account):
     assert (report.state, report.actions) == ("waiting", ())
     assert "version-1: it goes first" in report.reason
     assert account.issuer.live == set()
+
+
+def test_an_emergency_takes_the_place_of_a_rotation_that_the_service_has_begun(account):
+    class Native(MemoryStore):
+        rotating_natively = None
+
+        def stage_as(self, version_id, token, *, rotation_token=None):
+            assert version_id == self.rotating_natively
+            self.rotating_natively = None
+            super().stage(token)
+
+        def stage(self, token):
+            if self.rotating_natively is not None:
+                raise ConflictError("the label is on a version without a value")
+            super().stage(token)
+
+    account.store = Native(clock=account.clock)
+    account.run()
+    leaked = account.current
+    account.store.rotating_natively = "version-1"
+    assert account.rotator().revoke(token_id=leaked.id).state == "done"
+    assert leaked.id not in account.issuer.live
+    account.issuer.verify(account.current)
+
+
+def test_the_same_value_pasted_as_current_while_it_was_pending_is_not_revoked_as_previous(account):
+    account.run()
+    pending = account.issuer.issue(TokenRequest("acme"), idempotency_key="a run that died")
+    account.hold(pending=pending, current=Token(pending.reveal()))
+    account.run()
+    for _ in range(10):
+        account.pass_time(10 * HOUR)
+        account.run()
+        account.issuer.verify(account.current)
+    assert account.previous is None
+
+
+def test_a_rollback_works_also_within_a_grace_of_seconds(account):
+    account.policy = RotationPolicy("acme", grace=4.0, reader_ttl=2.0, request_deadline=2.0)
+    account.run()
+    first = account.current
+    account.run(force=True)
+    account.pass_time(2.5)
+    assert account.rotator().rollback().state == "done"
+    assert account.current == first
