@@ -24,9 +24,9 @@ def configure(monkeypatch):
 
     set_only()
     yield set_only
-    for kept in warm._kept:
+    if (kept := warm._WARM.newest) is not None:
         kept.issuers.close()
-    warm._kept.clear()
+    warm._WARM.newest = None
 
 
 class Shop:
