@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from typing import Self
 
 from cmzon_secrets.cache import TokenCache
@@ -16,6 +17,7 @@ from cmzon_secrets.issuer import TokenIssuer
 from cmzon_secrets.provider import TokenProvider
 from cmzon_secrets.registry import open_issuer, open_provider, open_store
 from cmzon_secrets.rotation import Member, Opened, RotationPolicy
+from cmzon_secrets.typed import quoted
 from cmzon_secrets.uri import split
 
 __all__ = ["Issuers", "members", "open_account", "policy_of", "wired_issuer"]
@@ -110,13 +112,15 @@ def open_account(account: Account, issuers: Issuers) -> Iterator[Opened]:
 def members(
     accounts: Iterable[Account], issuers: Issuers, *, config: Config | None = None
 ) -> list[Member]:
-    """The accounts as members of a fleet; every policy is checked before anything is opened.
+    """The accounts as members of a fleet; policies and places are checked before anything is opened.
 
     Raises ConfigurationError, with the line where ``config`` is given.
     """
     fleet = []
+    owners: dict[str, Account] = {}
     for account in accounts:
         policy_of(account, config)
+        _refuse_shared_place(account, owners, config)
         fleet.append(
             Member(
                 account.name,
@@ -126,6 +130,35 @@ def members(
             )
         )
     return fleet
+
+
+def _refuse_shared_place(
+    account: Account, owners: dict[str, Account], config: Config | None
+) -> None:
+    """Two accounts in one place would replace each other's token, each by its own policy."""
+    if not isinstance(account.token, str) or account.token.startswith("env:"):
+        return  # only read, and that by as many as like
+    owner = owners.setdefault(_without_key(account.token), account)
+    if owner is account:
+        return
+    where, other = "", ""
+    if config is not None:
+        where = f"{config.where(account.name)} — "
+        other = f" (line {config.where(owner.name).rpartition(':')[2]})"
+    raise ConfigurationError(
+        f"{where}account {quoted(account.name)} names the same place as account"
+        f" {quoted(owner.name)}{other}",
+        hint="each account needs a place of its own",
+    )
+
+
+def _without_key(uri: str) -> str:
+    """The place alone: another key of the same file is no other place."""
+    try:
+        location = split(uri)
+    except InvalidURI:
+        return uri
+    return str(replace(location, options={k: v for k, v in location.options.items() if k != "key"}))
 
 
 def _service(account: Account) -> str:

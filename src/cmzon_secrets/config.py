@@ -226,7 +226,6 @@ class _Reader:
         defaults = self._checked(self._table(document, "defaults"), _POLICY, ("defaults",))
         accounts = self._table(document, "accounts")
         read = {n: self._account(n, accounts, top, defaults) for n in accounts}
-        self._refuse_shared_places(read.values())
         return Config(self._path, read, "".join(self._lines))
 
     def _account(
@@ -258,22 +257,6 @@ class _Reader:
                 **{k: v for k, v in given.items() if k not in _PLACE},
             },
         )
-
-    def _refuse_shared_places(self, accounts: Iterable[Account]) -> None:
-        """Two accounts in one place would each take the other's token for its own."""
-        owners: dict[str, str] = {}
-        for account in accounts:
-            # A variable is never written, so there it does no harm.
-            if not isinstance(account.token, str) or account.token.startswith("env:"):
-                continue
-            owner = owners.setdefault(_without_key(account.token), account.name)
-            if owner != account.name:
-                self._refuse(
-                    ("accounts", account.name, "token"),
-                    f"account {quoted(account.name)} names the same place as account"
-                    f" {quoted(owner)} (line {self.line(('accounts', owner))})",
-                    "each account needs a place of its own",
-                )
 
     def _table(
         self, parent: Mapping[str, Any], key: str, where: tuple[str, ...] | None = None
@@ -376,12 +359,6 @@ def _refuse_foreign(path: Path) -> None:
     else:
         return
     raise ConfigurationError(f"{path} — {why}, and it decides where tokens are sent", hint=remedy)
-
-
-def _without_key(uri: str) -> str:
-    """The place alone: another key of the same file is no other place."""
-    location = split(uri)
-    return str(replace(location, options={k: v for k, v in location.options.items() if k != "key"}))
 
 
 def _all_anchored(token: str | tuple[str, ...], folder: Path) -> str | tuple[str, ...]:

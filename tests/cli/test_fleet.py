@@ -365,7 +365,7 @@ def test_events_that_cannot_be_written_any_more_stop_nothing(cli, accounts):
 def test_status_says_in_a_word_how_each_stands_in_the_order_of_the_file(cli, accounts):
     fleet = accounts(3)
     assert cli("rotate", "--all").code == 0
-    fleet.change("acme-001", rotate_every="1s")
+    fleet.change("acme-001", rotate_every="0.01s")
     fleet.change("empty", token=place("empty"))
     fleet.change("broken", token=place("broken"))
     assert cli("rotate", "--account", "broken").code == 0

@@ -62,6 +62,21 @@ def test_a_policy_that_contradicts_itself_is_refused_with_its_line_before_anythi
     assert caught.value.hint == "set grace to at least 6m"
 
 
+def test_two_accounts_in_one_place_are_refused_with_both_lines(config):
+    loaded = config(
+        '[accounts.a]\ntoken = "file:t?key=env:K"\n\n[accounts.b]\ntoken = "file:t?key=keyfile:k"\n'
+    )
+    expected = r"toml:4 — account 'b' names the same place as account 'a' \(line 1\)"
+    with Issuers() as issuers, pytest.raises(ConfigurationError, match=expected):
+        members(loaded.accounts.values(), issuers, config=loaded)
+
+
+def test_a_variable_may_be_read_for_several_accounts(config):
+    loaded = config('[accounts.a]\ntoken = "env:T"\n[accounts.b]\ntoken = "env:T"\n')
+    with Issuers() as issuers:
+        assert len(members(loaded.accounts.values(), issuers, config=loaded)) == 2
+
+
 def test_without_a_file_the_policy_speaks_for_itself(config):
     (account,) = config('[accounts.b]\ntoken = "file:b"\ngrace = "10s"\n').accounts.values()
     with pytest.raises(ConfigurationError, match=r"^rotation policy 'b'"):

@@ -70,7 +70,7 @@ ARROWS = {
     # assembly: joins them by strings, so its imports stop at the contracts
     "registry": f"{WORDS} {CONTRACTS} chain findings",
     "config": f"{WORDS} typed",
-    "accounts": f"{WORDS} {CONTRACTS} forks cache rotation registry config",
+    "accounts": f"{WORDS} {CONTRACTS} forks cache rotation registry config typed",
     # entry points: may use everything above, never each other
     "cli": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY} examinations findings permissions prompts textfile typed __version__",
     "runtimes": f"{WORDS} {CONTRACTS} {LOGIC} {ASSEMBLY} forks typed",

@@ -356,14 +356,6 @@ def test_a_variable_that_cannot_be_meant_is_refused_by_name(variable, value, com
 # ── many accounts ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_two_accounts_in_one_place_are_refused_with_both_lines(write):
-    text = (
-        '[accounts.a]\ntoken = "file:t?key=env:K"\n\n[accounts.b]\ntoken = "file:t?key=keyfile:k"\n'
-    )
-    with pytest.raises(ConfigurationError, match=r"toml:5 — account 'b' names .* 'a' \(line 1\)"):
-        load_config(write(text))
-
-
 def test_a_loaded_file_knows_the_line_of_each_account(write):
     path = write(
         'base_url = "https://x"\n\n[accounts.a]\ntoken = "env:T"\n[accounts.b]\ntoken = "env:U"\n'
