@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-fast lint types format bench lambda clean
+.PHONY: help quickstart test test-fast test-long lint types format bench lambda clean
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +19,9 @@ test: .venv/complete  ## every test, against real servers where they are install
 
 test-fast: .venv/complete  ## the tests that take no more than a second or two each
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow"
+
+test-long: .venv/complete  ## the proofs of rotation at length: 500 kills, thousands of stories (half an hour)
+	CMZON_KILLS=500 CMZON_EXAMPLES=2000 $(BIN)/python -m pytest --timeout 3600 tests/faults/test_rotation_kills.py tests/unit/rotation/test_concurrent_rotators.py
 
 lint: .venv/complete  ## ruff: rules and format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

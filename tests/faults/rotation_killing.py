@@ -76,7 +76,7 @@ class Aim:
 class Account:
     """One store and whoever rotates and reads it. ``seed`` decides all but the time things take."""
 
-    def __init__(self, name, uri, actors, api, seed, *, aim=None, currents=None):
+    def __init__(self, name, uri, actors, api, seed, *, aim=None, currents=None, dated_to=0.0):
         self.name = name
         self.uri = uri
         self.tally = Tally()
@@ -94,6 +94,7 @@ class Account:
         self._store = open_store(uri)
         self._issuer = CMzonIssuer("env:CMZON_API_TOKEN")
         self._currents = currents
+        self._dated_to = dated_to
         self._aim = aim
         self._rotators, self._readers, self._hoarders = [], [], []
         self._counted = 0
@@ -289,8 +290,8 @@ class Account:
         for job in [*self._readers, *self._hoarders]:
             for line in job.told("read"):
                 self._was_current(line["token"], line["began"])
-        # A store dates a promotion when it begins to write it.
-        grace = GRACE - max(map(longest_promotion, self._rotators))
+        # A store dates a promotion when it begins to write it, some to the whole second.
+        grace = GRACE - max(map(longest_promotion, self._rotators)) - self._dated_to
         for entry in self._api.tokens(self.name).values():
             current_at = self._current_at.get(entry["id"])
             if entry["revoked_at"] is None or current_at is None:

@@ -31,11 +31,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + 30 * EACH)]
 
 
 class Backend:
-    """``uri(name)``: a new place; ``currents(uri)``: how many versions are CURRENT in it, as its server says."""
+    """``uri(name)``: a new place; ``currents(uri)``: how many versions are CURRENT in it, as its server says;
+    ``dated_to``: by how many seconds the server's dates are rounded down."""
 
-    def __init__(self, uri, currents=None):
+    def __init__(self, uri, currents=None, dated_to=0.0):
         self.uri = uri
         self.currents = currents
+        self.dated_to = dated_to
 
 
 @pytest.fixture
@@ -65,7 +67,9 @@ def secrets_manager(url, ministack=None):
         return sum("AWSCURRENT" in labels for labels in versions.values())
 
     return Backend(
-        lambda name: f"awssecretsmanager://kills/{name}-{secrets.token_hex(4)}", currents
+        lambda name: f"awssecretsmanager://kills/{name}-{secrets.token_hex(4)}",
+        currents,
+        dated_to=1.0 if ministack else 0.0,
     )
 
 
@@ -102,7 +106,7 @@ def test_rotators_killed_anywhen_lose_no_token_and_no_message(
             aim = Aim(2 * one.measured())
 
         def killed(number):
-            options = {"currents": backend.currents, "aim": aim}
+            options = {"currents": backend.currents, "aim": aim, "dated_to": backend.dated_to}
             with account(f"account{number}", **options) as one:
                 return one.run(EACH)
 

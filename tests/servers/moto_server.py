@@ -1,9 +1,12 @@
 """Moto, both ways: in this process, where it stands in for the SDK's connections, and as a server."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from servers.aws_environment import use_aws
-from servers.child_process import free_port, running, script
+from servers.child_process import free_port, running
 
 
 @pytest.fixture
@@ -18,8 +21,10 @@ def moto(monkeypatch):
 @pytest.fixture(scope="session")
 def moto_server_url(tmp_path_factory):
     """A server of its own process for the whole run; each test makes names of its own."""
+    pytest.importorskip("moto.server", reason="not run: moto_server (not installed)")
     port = free_port()
-    command = [script("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    program = Path(__file__).with_name("moto_program.py")
+    command = [sys.executable, str(program), "-H", "127.0.0.1", "-p", str(port)]
     folder = tmp_path_factory.mktemp("moto")
     with running(command, port=port, folder=folder, healthy="/moto-api/") as url:
         yield url
