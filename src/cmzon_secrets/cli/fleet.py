@@ -29,6 +29,7 @@ from cmzon_secrets.cli.reports import item, summary
 from cmzon_secrets.cli.targets import chosen_policy, find_fleet, quiet_libraries
 from cmzon_secrets.clock import SYSTEM_CLOCK
 from cmzon_secrets.errors import ConfigurationError
+from cmzon_secrets.events import Event, Subscriber
 from cmzon_secrets.rotation import Fleet, Member, Outcome, RotationReport
 from cmzon_secrets.rotation.report import State
 
@@ -48,15 +49,15 @@ def rotate_all(options: Mapping[str, Any], *, force: bool, dry_run: bool, as_jso
     quiet_libraries()
     with Issuers(ca=options["ca"]) as issuers, event_lines(options["events"]) as subscriber:
         fleet = _members(options, issuers)
+        run = _Run(fleet)
         engine = Fleet(
             fleet,
             concurrency=options["concurrency"] or CONCURRENCY,
             per_service=options["per_service"] or PER_SERVICE,
             jitter=options["jitter"] or 0.0,
             time_limit=options["time_limit"],
-            subscriber=subscriber,
+            subscriber=run.hearing(subscriber),
         )
-        run = _Run(fleet)
         run.watch(engine.rotate(force=force, dry_run=dry_run))
         return run.tell(as_json=as_json, dry_run=dry_run, metrics=options["metrics"])
 
@@ -85,6 +86,18 @@ class _Run:
         self._since = SYSTEM_CLOCK.monotonic()
         self._finished: dict[str, Finished] = {}
         self._stopped_by: int | None = None
+        self._filled: set[str] = set()
+
+    def hearing(self, subscriber: Subscriber | None) -> Subscriber:
+        """A subscriber that passes everything on and keeps what the reports do not tell."""
+
+        def hear(event: Event) -> None:
+            if event.name == "token_promoted" and event.facts.get("replacing") is None:
+                self._filled.add(event.uri)
+            if subscriber is not None:
+                subscriber(event)
+
+        return hear
 
     def watch(self, outcomes: Iterator[Outcome]) -> None:
         """Take the outcomes as they come, to the end or to Ctrl-C; then nothing more is begun."""
@@ -103,6 +116,7 @@ class _Run:
             print_items(item(r, member.uri, account=member.name) for member, r in reports)
         else:
             _show(reports, dry_run=dry_run)
+            self._tell_of_new_places()
             took = timedelta(seconds=SYSTEM_CLOCK.monotonic() - self._since)
             say(f"{summary(Counter(r.state for _, r in reports), ORDER)} in {describe_span(took)}")
         unmeasured = self._measure(metrics, ended) if metrics is not None else 0
@@ -122,11 +136,21 @@ class _Run:
             for member in self._fleet
         ]
 
+    def _tell_of_new_places(self) -> None:
+        """Where a path is mistyped, a new place is made: whoever set up no account will wonder."""
+        new = [member.name for member in self._fleet if member.uri in self._filled]
+        if new:
+            more = f" and {len(new) - NAMED:,} more" if len(new) > NAMED else ""
+            note(f"the first token of: {', '.join(new[:NAMED])}{more}")
+
     def _measure(self, path: str, ended: datetime) -> int:
         begun = [f for f in self._finished.values() if f.outcome.begun]
         totals = RunTotals(self._begun, ended, not_begun=len(self._fleet) - len(begun))
         return write_metrics(path, begun, totals)
 
+
+NAMED = 5
+"""Places that are named where many were filled."""
 
 UNFINISHED = RotationReport(
     "waiting", reason="interrupted before its end; the next run goes on from here"

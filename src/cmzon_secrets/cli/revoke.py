@@ -80,6 +80,7 @@ def command(
         raise UsageFailure("only one of --stage, --id and --all can be meant")
     if token_id == "":
         raise UsageFailure("--id is empty")  # not CURRENT in its stead
+    alone = " --no-replace" if no_replace else ""
     target = find_target(uri, account)
     policy = target.policy(options)
     with (
@@ -90,14 +91,14 @@ def command(
         rotator = Rotator(store, issuer, policy, subscriber=subscriber)
         if everything:
             doomed = _everything(store, issuer, policy)
-            _announce(doomed.values(), store, how_to_repeat="--all", yes=yes)
+            _announce(doomed.values(), store, how_to_repeat=f"--all{alone}", yes=yes)
             report = rotator.revoke_all(replace=not no_replace)
         else:
             leaked, known_as = (
                 _named(store, token_id) if token_id else _held(store, stage or "current")
             )
             doomed = {leaked: known_as}
-            _announce([known_as], store, how_to_repeat=f"--id {leaked}", yes=yes)
+            _announce([known_as], store, how_to_repeat=f"--id {leaked}{alone}", yes=yes)
             # By the id that was confirmed: a rotation may have moved the stages since.
             report = rotator.revoke(token_id=leaked, replace=not no_replace)
         for alive in _alive(report, doomed):
