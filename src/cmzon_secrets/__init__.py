@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cmzon_secrets.client import Client as Client
     from cmzon_secrets.client import RateLimits as RateLimits
     from cmzon_secrets.client import SendResult as SendResult
+    from cmzon_secrets.client.async_client import AsyncClient as AsyncClient
     from cmzon_secrets.issuer import TokenInfo as TokenInfo
     from cmzon_secrets.issuer import TokenIssuer as TokenIssuer
     from cmzon_secrets.issuer import TokenRequest as TokenRequest
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AsyncClient": "client.async_client",
     "CMzonIssuer": "issuers.cmzon",
     "Client": "client",
     "ManualIssuer": "issuers.manual",

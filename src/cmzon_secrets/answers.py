@@ -17,10 +17,10 @@ from cmzon_secrets.errors import (
     RequestRejected,
     ServerError,
 )
-from cmzon_secrets.headers import Headers
+from cmzon_secrets.headers import Headers, date_in
 from cmzon_secrets.tokens import MASK
 
-__all__ = ["Answer", "api_error", "printable"]
+__all__ = ["Answer", "api_error", "is_error_of_api", "printable", "retry_after"]
 
 _B64TOKEN = r"[A-Za-z0-9\-._~+/=]"
 
@@ -86,6 +86,16 @@ def api_error(answer: Answer, *, what: str) -> APIError:
     return problem
 
 
+def is_error_of_api(answer: Answer) -> bool:
+    """Whether the body is the vendor's error body: the API speaks, and not a gateway before it."""
+    return bool(_error_body(answer))
+
+
+def retry_after(answer: Answer) -> float | None:
+    """The seconds to wait that an answer asks for, in its body or its header; nonsense is ignored."""
+    return _retry_after(_error_body(answer), answer.headers)
+
+
 _ERRORS: dict[int, type[APIError]] = {
     401: AuthenticationError,
     403: PermissionDenied,
@@ -96,7 +106,7 @@ _HINTS = {
     403: "the token lacks the scope, or this address is not in its allowed_ips",
 }
 MAX_RETRY_AFTER = 24 * 3600.0
-"""Seconds; an API that asks for more is answered with the error, not with a longer wait."""
+"""Seconds; more than this is taken for this: nobody waits so long in a call anyway."""
 
 
 def _error_body(answer: Answer) -> dict[str, Any]:
@@ -116,13 +126,27 @@ def printable(text: object) -> str | None:
 
 
 def _retry_after(error: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
-    """The longer of the body's ``retry_after`` and the header's seconds; nonsense is ignored."""
-    waits = []
-    for said in (error.get("retry_after"), headers.get("retry-after")):
-        try:
-            seconds = float(said)  # type: ignore[arg-type]  # None and lists raise TypeError
-        except (TypeError, ValueError, OverflowError):
-            continue
-        if 0 <= seconds <= MAX_RETRY_AFTER and not isinstance(said, bool):
-            waits.append(seconds)
-    return max(waits, default=None)
+    """The longer of the body's ``retry_after`` and the header's; nonsense is ignored."""
+    said = (_seconds(error.get("retry_after")), _header_seconds(headers))
+    return max((wait for wait in said if wait is not None), default=None)
+
+
+def _seconds(said: object) -> float | None:
+    if isinstance(said, bool) or not isinstance(said, int | float | str):
+        return None
+    try:
+        seconds = float(said)
+    except (ValueError, OverflowError):
+        return None
+    return min(seconds, MAX_RETRY_AFTER) if seconds >= 0 else None
+
+
+def _header_seconds(headers: Mapping[str, str]) -> float | None:
+    """Retry-After: seconds, or a date (RFC 9110 §10.2.3), by the server's own clock."""
+    said = headers.get("retry-after")
+    if said is None:
+        return None
+    then, now = date_in(said), date_in(headers.get("date"))
+    if then is None or now is None:
+        return _seconds(said)
+    return _seconds((then - now).total_seconds())

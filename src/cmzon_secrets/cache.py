@@ -95,6 +95,14 @@ class TokenCache(TokenProvider):
             return token  # type: ignore[no-any-return]  # Any spares the hot path a check for None
         return self._ask()
 
+    def peek(self) -> Token | None:
+        """The token, where it can be had at once: without the backend and without waiting; else None.
+
+        For an event loop, which asks ``get`` in another thread then.
+        """
+        token, until = self._hot
+        return token if self._monotonic() < until else None
+
     def invalidate(self, token: Token) -> None:
         """The API refused ``token``: the next ``get`` asks the backend, if it is still the one kept.
 

@@ -27,6 +27,12 @@ class Clock:
         if seconds > 0:
             time.sleep(seconds)
 
+    async def sleep_async(self, seconds: float) -> None:
+        """``sleep`` for a task: the event loop goes on."""
+        import asyncio
+
+        await asyncio.sleep(max(0.0, seconds))
+
 
 SYSTEM_CLOCK = Clock()
 

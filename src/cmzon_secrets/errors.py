@@ -28,12 +28,13 @@ secret. Whoever shows one prints ``str(error)`` and, where there is one, ``hint`
 
 from __future__ import annotations
 
+import sys
 from copy import copy
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from datetime import datetime
 
 _E = TypeVar("_E", bound=BaseException)
@@ -66,6 +67,7 @@ __all__ = [
     "missing_extra",
     "retold",
     "shielded",
+    "shielded_async",
     "without_frames",
 ]
 
@@ -144,7 +146,12 @@ class APIError(CMzonSecretsError):
     ``status`` is the HTTP status (None where there was no answer); ``code``, ``message`` and
     ``details`` are the fields of the vendor's error body, ``message`` our own words where it has
     none; ``headers`` those of the response, looked up in any case. ``str()`` is the whole line.
+    ``may_have_been_sent``: whether the request may have taken effect all the same, so that nobody
+    knows the outcome. ``attempts``: how many requests were made.
     """
+
+    may_have_been_sent: bool = False
+    attempts: int = 0
 
     def __init__(
         self,
@@ -253,10 +260,28 @@ def shielded(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        handled = sys.exception()
         try:
             return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001  # it is raised again
             del args, kwargs
-            raise without_frames(error)  # noqa: B904  # the same error again
+            raise without_frames(error, until=handled)  # noqa: B904  # the same error again
+
+    return call
+
+
+def shielded_async(
+    function: Callable[_P, Coroutine[Any, Any, _T]],
+) -> Callable[_P, Coroutine[Any, Any, _T]]:
+    """``shielded`` for coroutine functions. Cancellation counts, too."""
+
+    @wraps(function)
+    async def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        handled = sys.exception()
+        try:
+            return await function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001  # it is raised again
+            del args, kwargs
+            raise without_frames(error, until=handled)  # noqa: B904  # the same error again
 
     return call

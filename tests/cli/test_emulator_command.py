@@ -79,3 +79,19 @@ def test_a_new_account_has_the_smaller_daily_limit(cli):
         )
         with urllib.request.urlopen(request) as answer:
             assert answer.headers["X-RateLimit-Limit"] == "1000"
+
+
+def test_without_limits_it_says_so_and_refuses_no_rate(cli):
+    process = cli.start("emulator", "--json", "--no-limits")
+    ready = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert set(ready) == {"base_url", "dashboard_url", "admin_token_file", "ca"}
+    assert err.startswith("limits are off: ")
+
+
+def test_no_limits_and_those_of_a_new_account_are_refused_together(cli):
+    done = cli("emulator", "--no-limits", "--new-account")
+    assert (done.code, done.out) == (2, "")
+    assert "cannot both be meant" in done.err

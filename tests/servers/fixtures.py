@@ -7,5 +7,6 @@ from servers.ministack import ministack, ministack_server  # noqa: F401  # fixtu
 from servers.moto_server import moto, moto_server, moto_server_url  # noqa: F401  # fixtures
 from servers.openbao import openbao, vault_environment  # noqa: F401  # fixtures
 from servers.redis import redis_server  # noqa: F401  # fixture
+from servers.sending_account import in_its_environment, sending_account  # noqa: F401  # fixtures
 from servers.strict_aws import strict_aws, strict_aws_server  # noqa: F401  # fixtures
 from servers.strict_kms import strict_kms, strict_kms_server  # noqa: F401  # fixtures

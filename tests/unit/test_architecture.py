@@ -53,13 +53,13 @@ ARROWS = {
     "sealing": WORDS,
     "stages": WORDS,
     "answers": f"{WORDS} headers",
-    "http": f"{WORDS} answers forks headers __version__",
+    "http": f"{WORDS} answers deadline forks headers __version__",
     "key_wrapping": "errors sealing",
     # logic: decides, and knows no backend
     "cache_state": "clock errors tokens",
     "cache": f"{WORDS} {CONTRACTS} forks cache_state",
     "rotation": f"{WORDS} {CONTRACTS}",
-    "client": f"{WORDS} {CONTRACTS} forks cache",
+    "client": f"{WORDS} {CONTRACTS} forks cache cache_state private_files",
     "chain": f"{WORDS} {CONTRACTS}",
     # adapters: the only home of SDKs; they know neither each other nor the logic
     "clouds": f"{WORDS} {CONTRACTS} deadline forks headers",
@@ -74,6 +74,7 @@ ARROWS = {
     # entry points: may use everything above, never each other
     "cli": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY} examinations findings permissions prompts textfile typed __version__",
     "runtimes": f"{WORDS} {CONTRACTS} {LOGIC} {ASSEMBLY} forks typed",
+    "integrations": f"{WORDS} {CONTRACTS} forks cache_state cache client registry __version__",
     "testing": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY}",
     # … and one that imports almost nothing, so that it can disagree with client and issuers
     "emulator": "errors clock",
@@ -92,6 +93,8 @@ UPWARDS_INSIDE_A_FUNCTION = {
 PACKAGES_AT_MODULE_LEVEL = {
     "cli": "click",
     "emulator": "starlette uvicorn",
+    "http": "httpcore2",  # its network backend is a subclass of the engine's; loaded with the first request
+    "integrations": "requests",  # its auth objects are subclasses of their libraries'
     "runtimes": "celery",  # tasks are made where they stand
     "testing": "pytest",
 }

@@ -11,6 +11,7 @@ import cmzon_secrets
 import cmzon_secrets.testing
 
 CONTRACT = {
+    "AsyncClient",
     "Client",
     "CMzonIssuer",
     "ManualIssuer",

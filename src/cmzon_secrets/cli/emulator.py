@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+LIMITS_ARE_OFF = (
+    "limits are off: messages are accepted at any rate, which the vendor's API would refuse"
+)
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
@@ -33,6 +37,11 @@ __all__ = ["command"]
 )
 @click.option("--tls", is_flag=True, help="HTTPS, with a certificate of a CA made for it.")
 @click.option("--new-account", is_flag=True, help="1,000 messages a day instead of 10,000.")
+@click.option(
+    "--limits/--no-limits",
+    default=True,
+    help="Keep the vendor's limits (the default), or lift them for load tests.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Say where it is as one line of JSON.")
 def command(as_json: bool, **settings: Any) -> None:
     """Serve the CMzon API on this machine, for trying and testing.
@@ -43,8 +52,14 @@ def command(as_json: bool, **settings: Any) -> None:
     from cmzon_secrets.emulator import Emulator, serve
 
     with typed_here(ConfigurationError):
-        Emulator(host=settings["host"])
-    serve(_say_as_json if as_json else _say, **settings)
+        Emulator(**settings)
+
+    def on_ready(ready: ReadyLine) -> None:
+        (_say_as_json if as_json else _say)(ready)
+        if not settings["limits"]:
+            note(LIMITS_ARE_OFF)
+
+    serve(on_ready, **settings)
 
 
 def _say_as_json(ready: ReadyLine) -> None:

@@ -1,16 +1,17 @@
-"""``cmzon-secrets send``: one message."""
+"""``cmzon-secrets send``: one message, or every message of a file."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cmzon_secrets.cli.failures import Mistyped
+from cmzon_secrets.cli.clients import opened_client
+from cmzon_secrets.cli.failures import Mistyped, UsageFailure
 from cmzon_secrets.cli.options import account_option, api_options, json_option, uri_argument
 from cmzon_secrets.cli.output import print_items, say
 from cmzon_secrets.cli.targets import find_target
-from cmzon_secrets.errors import RequestRejected, TransportError
+from cmzon_secrets.errors import APIError, RequestRejected
 
 if TYPE_CHECKING:
     from cmzon_secrets.client import Client, SendResult
@@ -20,48 +21,83 @@ __all__ = ["command"]
 
 @click.command()
 @uri_argument
-@click.option("--to", required=True, metavar="+N", help="Phone number in international form.")
-@click.option("--text", required=True, metavar="T", help="The message.")
+@click.option("--to", metavar="+N", help="Phone number in international form.")
+@click.option("--text", metavar="T", help="The message.")
+@click.option(
+    "--from-file",
+    metavar="FILE",
+    help="CSV (to,text[,key][,not_before]) or JSON lines; - is standard input.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(["csv", "jsonl"]),
+    help="Of the file, where its name does not say it.",
+)
+@click.option(
+    "--outbox",
+    metavar="PATH",
+    help="Where the messages of a file are queued, and remembered (FILE.outbox).",
+)
+@click.option("--skip-bad", is_flag=True, help="Send the rest where lines of the file are bad.")
+@click.option("--new-account", is_flag=True, help="1,000 messages a day, not 10,000.")
+@click.option(
+    "--limits-state",
+    metavar="PATH",
+    help="Where the day's messages are counted; with --from-file, default: under $XDG_STATE_HOME.",
+)
+@click.option(
+    "--idempotency",
+    type=click.Choice(["send", "trust", "off"]),
+    default="send",
+    help="Send keys (default); trust the API to honour them, and repeat what may have arrived; or off.",
+)
 @api_options
 @account_option
 @json_option
 def command(
     *,
     uri: str | None,
-    to: str,
-    text: str,
-    base_url: str | None,
-    ca: str | None,
     account: str | None,
+    to: str | None,
+    text: str | None,
+    from_file: str | None,
     as_json: bool,
-) -> None:
-    """Send one message.
+    **options: Any,
+) -> int:
+    """Send one message, or every message of a file.
 
     Prints its id and status. A token that was rotated meanwhile is replaced once, unseen.
-    """
-    from cmzon_secrets.client import Client
 
+    With --from-file the whole file is checked first, then queued in an outbox and sent within the
+    limits: nothing is lost or sent twice if it is interrupted or killed, and the same command goes
+    on. Exit code 0 all sent, 1 some not, 3 where nobody knows of some: see `cmzon-secrets outbox`.
+    """
+    if from_file is not None:
+        _refuse_words_of_one_message(to=to, text=text)
+        from cmzon_secrets.cli.send_many import send_file
+
+        return send_file(from_file, find_target(uri, account), options, as_json=as_json)
+    _refuse_words_of_a_file(**options)
+    if to is None or text is None:
+        name = "--to" if to is None else "--text"
+        raise click.MissingParameter(param_hint=f"'{name}'", param_type="option")
     target = find_target(uri, account)
-    with (
-        target.open_provider() as provider,
-        Client(provider, base_url=base_url or target.base_url, ca=ca) as client,
-    ):
+    with opened_client(target, options, limits_state=options["limits_state"]) as client:
         result = _sent(client, to, text)
-    if as_json:
-        print_items(
-            [
-                {
-                    "account": account,
-                    "id": result.id,
-                    "status": result.status,
-                    "to": result.to,
-                    "request_id": result.request_id,
-                    "attempts": result.attempts,
-                }
-            ]
+    _tell(result, account=account, as_json=as_json)
+    return 0
+
+
+def _refuse_words_of_one_message(**given: str | None) -> None:
+    for name in (name for name, value in given.items() if value is not None):
+        raise UsageFailure(f"--from-file and --{name} cannot go together: that is one message's")
+
+
+def _refuse_words_of_a_file(**given: Any) -> None:
+    for name in (name for name in ("format", "outbox", "skip_bad") if given[name]):
+        raise UsageFailure(
+            f"--{name.replace('_', '-')} is for many messages", hint="add --from-file"
         )
-    else:
-        say(f"{result.status}  {result.id}  to {result.to}")
 
 
 def _sent(client: Client, to: str, text: str) -> SendResult:
@@ -71,7 +107,25 @@ def _sent(client: Client, to: str, text: str) -> SendResult:
         if error.status is None:  # it never left: the number or the text is at fault
             raise Mistyped(error) from error
         raise
-    except TransportError as error:
+    except APIError as error:
         if error.may_have_been_sent:
             error.hint = "the message may have been sent: check before sending it again"
         raise
+
+
+def _tell(result: SendResult, *, account: str | None, as_json: bool) -> None:
+    if not as_json:
+        say(f"{result.status}  {result.id}  to {result.to}")
+        return
+    print_items(
+        [
+            {
+                "account": account,
+                "id": result.id,
+                "status": result.status,
+                "to": result.to,
+                "request_id": result.request_id,
+                "attempts": result.attempts,
+            }
+        ]
+    )

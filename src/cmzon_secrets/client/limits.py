@@ -1,90 +1,54 @@
 """How fast and how much may be sent: the vendor's limits, kept on our side.
 
-The vendor states 80 messages a second and 10,000 a day, 1,000 for new accounts. The second is kept
-twice, because the server counts arrivals:
+The vendor states 80 messages a second and 10,000 a day, 1,000 for new accounts. Who sends a message
+waits for his turn (``turns``), takes an evenly spaced slot and one of the day's messages
+(``spacing``, ``day``), sleeps until the slot without holding anything, and leaves when the sliding
+second at the server allows it (``arrivals``). The day is counted, and never waited for.
 
-- A *slot* spaces what we cannot see. Slots are even (GCRA with a burst of one), for a bucket that
-  lets a full second's worth through at once lets twice the limit through within some second; and
-  a little under the limit, for the network brings messages together.
-- The *window* corrects what we can see. A thread that wakes late, a token that had to be read or a
-  connection that had to be opened comes between slot and arrival, and departures and answers tell.
-
-Who sends a message calls ``reserve`` and sleeps, then ``depart`` until it may, then ``answered``.
-The day is counted, and never waited for. That the vendor's day is the UTC day is an assumption.
+A 429 holds everybody back, not the one who got it, and lowers the pace for a while.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import partial
+from math import inf
+from pathlib import Path
 from typing import Self
 
-from cmzon_secrets.errors import ConfigurationError, DailyLimitReached
+from cmzon_secrets.client.arrivals import Arrivals, Departure
+from cmzon_secrets.client.day import DayCount
+from cmzon_secrets.client.effects import Park, Sleep, Steps, Work
+from cmzon_secrets.client.spacing import HORIZON, Spacing
+from cmzon_secrets.client.turns import Ticket, Turns
+from cmzon_secrets.client.usage import Quota, Usage
+from cmzon_secrets.clock import Clock
+from cmzon_secrets.errors import ConfigurationError, RateLimited
 from cmzon_secrets.forks import renew_in_child
 
-__all__ = ["DayCount", "Departure", "RateLimits"]
+__all__ = ["RateLimits"]
 
 MESSAGES_PER_SECOND = 80
 MESSAGES_PER_DAY = 10_000
 MESSAGES_PER_DAY_NEW_ACCOUNT = 1_000
 
-NO_WAIT = 1e-5
-"""Seconds not worth sleeping for, nor exact in a clock that counts microseconds."""
-LATEST_ARRIVAL = 0.5
-"""Seconds after its departure by which a message is taken to have arrived, answered or not."""
-
-
-@dataclass(slots=True, eq=False)
-class Departure:
-    """A message on its way, which left ``at`` a time in monotonic seconds."""
-
-    at: float
-    uncount: Callable[[], None]
-    answered_at: float | None = None
-
-    def answered(self, monotonic: float | None, *, refused: bool) -> None:
-        """Its answer came; None: it never left. ``refused``: it counts for no daily limit."""
-        self.answered_at = monotonic
-        if refused:
-            self.uncount()
-
-    def arrival(self, now: float, quickest: float) -> float:
-        """The latest it can have arrived, less the time that the ``quickest`` answer took.
-
-        An answer that took longer than the quickest may have been longer on its way there.
-        """
-        answered_at = self.answered_at if self.answered_at is not None else now
-        return max(self.at, answered_at - quickest)
-
-
-@dataclass(slots=True)
-class DayCount:
-    """Messages sent on one UTC day."""
-
-    day: date = date.min
-    sent: int = 0
-
-    def turn(self, today: date) -> None:
-        """Begin anew on a new day; a clock set back by less than a day does not undo the count."""
-        if today > self.day or today < self.day - timedelta(days=1):
-            self.day, self.sent = today, 0
-
-    @property
-    def resets_at(self) -> datetime:
-        """The midnight (UTC) at which this count ends."""
-        return datetime.combine(self.day + timedelta(days=1), time(), tzinfo=UTC)
+ARRIVAL_JITTER = 0.02
+"""Seconds by which one region's network brings messages together; over the internet, 0.05."""
+LONGEST_PAUSE = 60.0
+"""Seconds for which a 429 holds everybody back at most; then one message finds out. It is the wait
+that the vendor's page shows."""
 
 
 class RateLimits:
     """At most ``per_second`` and ``per_day`` messages, for everybody who shares this object.
 
     ``arrival_jitter``: by how many seconds the network may bring messages together; the pace is
-    ``per_second / (1 + arrival_jitter)``. None means no limit. Thread-safe, first come first
-    served. The day's count lives in memory and in this process.
+    ``per_second / (1 + arrival_jitter)``. None means no limit. ``state``: path of a SQLite file in
+    which the day's count outlives the process; processes of one machine may share it. Thread-safe,
+    for threads and tasks together; the more urgent first, then first come, first served.
+
+    Raises ConfigurationError for figures that make no sense and a file that cannot be used.
     """
 
     def __init__(
@@ -92,7 +56,8 @@ class RateLimits:
         per_second: float | None = MESSAGES_PER_SECOND,
         per_day: int | None = MESSAGES_PER_DAY,
         *,
-        arrival_jitter: float = 0.02,
+        arrival_jitter: float = ARRIVAL_JITTER,
+        state: str | Path | None = None,
     ) -> None:
         _check_positive("per_second", per_second)
         _check_positive("per_day", per_day)
@@ -101,79 +66,135 @@ class RateLimits:
         self.per_second = per_second
         self.per_day = per_day
         self.arrival_jitter = arrival_jitter
-        self._interval = (1 + arrival_jitter) / per_second if per_second is not None else 0.0
-        self._free_at = float("-inf")
-        self._departures: deque[Departure] = deque()
-        self._count = DayCount()
+        self._turns = Turns()
+        pace = inf if per_second is None else per_second / (1 + arrival_jitter)
+        self._spacing = Spacing(pace)
+        self._arrivals = None if per_second is None else Arrivals(per_second, arrival_jitter)
+        self._day = _day_count(per_day, state)
+        self._quota: Quota | None = None
         self._lock = threading.Lock()
         renew_in_child(self)
 
     @classmethod
-    def new_account(cls) -> Self:
+    def new_account(cls, *, state: str | Path | None = None) -> Self:
         """The limits of a new account: 1,000 messages a day."""
-        return cls(per_day=MESSAGES_PER_DAY_NEW_ACCOUNT)
+        return cls(per_day=MESSAGES_PER_DAY_NEW_ACCOUNT, state=state)
 
     @classmethod
     def unlimited(cls) -> Self:
         """No limits on our side; the API's own still hold."""
         return cls(per_second=None, per_day=None)
 
-    def reserve(self, monotonic: float, now: datetime) -> float:
-        """Take the next slot; the seconds to wait for it, to be slept outside any lock.
+    def slot(
+        self, clock: Clock, *, ends: float, since: float, priority: int = 0
+    ) -> Steps[datetime]:
+        """Wait for a slot and take it with one of the day's messages; the day it is counted for.
 
-        Raises DailyLimitReached where there is no use in waiting.
+        ``ends``: when the caller gives up; ``since``: when he came. Both in monotonic seconds.
+        Raises DailyLimitReached, and RateLimited without a status where the slot would be too late.
         """
+        self._check_day(clock.now())
+        ticket = self._turns.join(priority, since)
+        try:
+            wait, day = yield from self._taken(ticket, clock, ends)
+        finally:
+            self._turns.leave(ticket)
+        if wait > 0:
+            try:
+                yield Sleep(wait)
+            except BaseException:  # he goes away instead
+                self.give_back(day)
+                raise
+        return day
+
+    def departure(self, clock: Clock, *, ends: float) -> Steps[Departure]:
+        """Called at the very moment of sending: wait until the message may leave, and let it."""
+        while True:
+            found = self._depart(clock.monotonic())
+            if isinstance(found, Departure):
+                return found
+            yield Sleep(_in_time(found, clock, ends))
+
+    def answered(self, departure: Departure, clock: Clock) -> None:
+        """The answer is here."""
+        departure.answered_at = clock.monotonic()
+
+    def give_back(self, day: datetime) -> None:
+        """A message counted for ``day`` was definitely not accepted."""
         with self._lock:
-            self._check_day(now)
-            at = max(self._free_at, monotonic)
-            self._free_at = at + self._interval
-            return at - monotonic
+            self._day.give_back(day)
 
-    def depart(self, monotonic: float, now: datetime) -> Departure | float:
-        """Called at the very moment of sending: the message is on its way, or has seconds to wait.
-
-        Raises DailyLimitReached where the day's last message went while this one waited.
-        """
+    def hold(self, seconds: float, clock: Clock, *, left_at: float | None = None) -> None:
+        """429: nobody sends for so long, and then everybody more slowly."""
+        now = clock.monotonic()
         with self._lock:
-            self._check_day(now)
-            wait = self._clearance(monotonic)
-            if wait > NO_WAIT:
-                return wait
-            self._count.sent += 1
-            departure = Departure(monotonic, partial(self._uncount, self._count.day))
-            if self.per_second is not None:
-                self._departures.append(departure)
-            return departure
+            self._spacing.pause(now + min(seconds, LONGEST_PAUSE))
+            if left_at is not None:
+                self._spacing.slow_down(now, left_at=left_at)
 
-    def _clearance(self, monotonic: float) -> float:
-        """The seconds until one more arrival keeps the limit, as far as is known.
-
-        It leaves half of ``arrival_jitter`` to what departures and answers do not tell.
-        """
-        if self.per_second is None:
-            return 0.0
-        most = max(1, int(self.per_second))
-        span = most / self.per_second * (1 + self.arrival_jitter / 2)
-        arrivals = self._arrivals(monotonic, since=monotonic - span)
-        return arrivals[-most] + span - monotonic if len(arrivals) >= most else 0.0
-
-    def _arrivals(self, now: float, since: float) -> list[float]:
-        departures = self._departures
-        while departures and departures[0].at + LATEST_ARRIVAL <= since:
-            departures.popleft()
-        answered = (d.answered_at - d.at for d in departures if d.answered_at is not None)
-        quickest = min(answered, default=float("inf"))
-        arrivals = (d.arrival(now, quickest) for d in departures)
-        return sorted(at for at in arrivals if at > since)
-
-    def _uncount(self, day: date) -> None:
+    def heed(self, quota: Quota, now: datetime) -> None:
+        """The API said this of its own count."""
         with self._lock:
-            if self._count.day == day and self._count.sent > 0:
-                self._count.sent -= 1
+            self._quota = quota
+            # A limit of no more than a second's worth speaks of another window than the day.
+            if quota.limit is not None and quota.limit > (self.per_second or 0):
+                self._day.heed(quota, now)
+
+    def usage(self, now: datetime, request_id: str | None = None) -> Usage:
+        """The day's messages, as the API said last and as they were counted here."""
+        with self._lock:
+            self._day.turn(now)
+            said = self._quota if self._quota is not None else self._counted()
+            return Usage(said.limit, said.remaining, said.resets_at, self._day.sent, request_id)
+
+    def _counted(self) -> Quota:
+        limit = self._day.limit
+        if limit is None:
+            return Quota()
+        return Quota(limit, max(0, limit - self._day.sent), self._day.ends)
+
+    def _taken(self, ticket: Ticket, clock: Clock, ends: float) -> Steps[tuple[float, datetime]]:
+        while True:
+            if not ticket.called:
+                yield Park(ticket, _left(clock, ends))
+                continue
+            wait, day = yield from self._reserve(clock)
+            if day is not None:
+                return wait, day
+            yield Sleep(_in_time(wait, clock, ends) - HORIZON)
+
+    def _reserve(self, clock: Clock) -> Steps[tuple[float, datetime | None]]:
+        """The seconds until the next slot, and the day it was taken for; None: it is too early to take it."""
+        while not self._day.ready(clock.now()):
+            granted = yield Work(partial(self._day.fetch, clock.now()))
+            with self._lock:
+                self._day.accept(granted)
+        with self._lock:
+            now = clock.now()
+            self._day.check(now)
+            wait = self._spacing.take(clock.monotonic())
+            if wait > HORIZON:
+                return wait, None
+            return wait, self._day.take(now + timedelta(seconds=wait))
+
+    def _depart(self, now: float) -> Departure | float:
+        with self._lock:
+            if self._spacing.paused_until > now:
+                return self._spacing.paused_until - now
+            return Departure(now) if self._arrivals is None else self._arrivals.depart(now)
+
+    def _check_day(self, now: datetime) -> None:
+        with self._lock:
+            self._day.check(now)
+
+    def close(self) -> None:
+        """Let go of the file, where there is one; what was counted ahead is given back to it."""
+        self._day.close()
 
     def after_fork(self) -> None:
-        """In a child: a new lock. From here on the two processes count apart."""
+        """In a child: a new lock. From here on the two processes count apart, unless by ``state``."""
         self._lock = threading.Lock()
+        self._day.after_fork()
 
     def __repr__(self) -> str:
         return (
@@ -181,17 +202,33 @@ class RateLimits:
             f"arrival_jitter={self.arrival_jitter})"
         )
 
-    def _check_day(self, now: datetime) -> None:
-        self._count.turn(now.astimezone(UTC).date())
-        if self.per_day is None or self._count.sent < self.per_day:
-            return
-        resets_at = self._count.resets_at
-        reached = DailyLimitReached(
-            f"daily limit — {self.per_day} messages went out today and nothing more was sent",
-            hint=f"the count ends at {resets_at:%Y-%m-%d %H:%M} UTC",
-        )
-        reached.resets_at = resets_at
-        raise reached
+
+def _day_count(per_day: int | None, state: str | Path | None) -> DayCount:
+    return DayCount(per_day)
+
+
+def _left(clock: Clock, ends: float) -> float:
+    """The seconds until the caller gives up. Raises RateLimited where there are none."""
+    left = ends - clock.monotonic()
+    if left <= 0:
+        raise _too_late(0.0)
+    return left
+
+
+def _in_time(wait: float, clock: Clock, ends: float) -> float:
+    """``wait``. Raises RateLimited where the caller would have given up by then."""
+    if wait >= _left(clock, ends):
+        raise _too_late(wait)
+    return wait
+
+
+def _too_late(wait: float) -> RateLimited:
+    error = RateLimited(
+        "rate limit — no turn came within this call's deadline, and nothing was sent",
+        hint="send less at once, allow a longer deadline, or queue the messages: client.outbox(path)",
+    )
+    error.retry_after = wait or None
+    return error
 
 
 def _check_positive(name: str, value: float | None) -> None:

@@ -10,7 +10,7 @@ from cmzon_secrets.emulator.audit import AuditTrail
 from cmzon_secrets.emulator.clock import ShiftedClock
 from cmzon_secrets.emulator.faults import Faults
 from cmzon_secrets.emulator.idempotency import IdempotencyKeys
-from cmzon_secrets.emulator.limits import NEW_ACCOUNT_PER_DAY, PER_DAY
+from cmzon_secrets.emulator.limits import ACCOUNT, Quota
 from cmzon_secrets.emulator.messages import ROUTE, Messages
 from cmzon_secrets.emulator.state import REMEMBER, Journal
 from cmzon_secrets.emulator.tokens import INSERT, SCOPES, Derive, IssuedToken, Tokens, TokenWish
@@ -33,12 +33,12 @@ class Account:
         journal: Journal,
         derive: Derive,
         *,
-        new_account: bool = False,
+        quota: Quota = ACCOUNT,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.journal = journal
         self._derive = derive
-        self._per_day = NEW_ACCOUNT_PER_DAY if new_account else PER_DAY
+        self._quota = quota
         self._base_clock = clock
         self._load()
 
@@ -73,7 +73,7 @@ class Account:
         self.clock = ShiftedClock(self._base_clock, float(journal.meta("shift") or 0.0))
         self.keys = IdempotencyKeys(journal)
         self.tokens = Tokens(journal, self.keys, self._derive)
-        self.messages = Messages(journal, self.keys, self.clock, per_day=self._per_day)
+        self.messages = Messages(journal, self.keys, self.clock, self._quota)
         self.audit = AuditTrail(journal)
         self.faults = Faults()
         self.admin = self._admin()

@@ -16,6 +16,7 @@ from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.emulator.account import Account
 from cmzon_secrets.emulator.controls import is_loopback
 from cmzon_secrets.emulator.home import Home
+from cmzon_secrets.emulator.limits import ACCOUNT, NEW_ACCOUNT, UNLIMITED, Quota
 from cmzon_secrets.emulator.server import ServerThread, listen
 from cmzon_secrets.emulator.state import Journal
 from cmzon_secrets.emulator.tokens import deriving
@@ -46,9 +47,11 @@ class Emulator:
     ``port`` 0 takes a free one. ``tls``: HTTPS with a certificate of a local CA, whose path is
     ``ca``. ``state``: a folder in which tokens, messages and the CA survive; without it everything
     is forgotten and removed at the end. ``new_account``: 1,000 messages a day instead of 10,000.
-    ``clock``: the time before any shift; everything but injected delays follows it.
+    ``limits`` False: as many messages as come, at any rate, for load tests. ``clock``: the time
+    before any shift; everything but injected delays follows it.
 
-    Raises ConfigurationError on entering where the port, the host or the folder cannot be used.
+    Raises ConfigurationError for arguments that contradict each other, and on entering where the
+    port, the host or the folder cannot be used.
     """
 
     def __init__(
@@ -58,13 +61,14 @@ class Emulator:
         tls: bool = False,
         state: str | os.PathLike[str] | None = None,
         new_account: bool = False,
+        limits: bool = True,
         host: str = HOST,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._port = port
         self._tls = tls
         self._state = state
-        self._new_account = new_account
+        self._quota = _quota(limits=limits, new_account=new_account)
         self._host = _checked_host(host)
         self._clock = clock
         self._running: _Running | None = None
@@ -136,7 +140,7 @@ class Emulator:
             return Account(
                 journal,
                 deriving(home.token_secret()),
-                new_account=self._new_account,
+                quota=self._quota,
                 clock=self._clock,
             )
         except sqlite3.Error as error:
@@ -170,6 +174,7 @@ def serve(
     tls: bool = False,
     state: str | os.PathLike[str] | None = None,
     new_account: bool = False,
+    limits: bool = True,
 ) -> None:
     """Run an emulator until SIGINT, SIGTERM or SIGHUP; ``on_ready`` is called once it answers.
 
@@ -179,7 +184,9 @@ def serve(
         raise ConfigurationError(
             "emulator — it serves in the main thread only", hint="use Emulator"
         )
-    emulator = Emulator(host=host, port=port, tls=tls, state=state, new_account=new_account)
+    emulator = Emulator(
+        host=host, port=port, tls=tls, state=state, new_account=new_account, limits=limits
+    )
     # Blocked before any thread exists: every thread inherits that, so a signal at any moment waits
     # for sigwait and never interrupts half a start or half a stop.
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # as nohup has it
@@ -199,6 +206,17 @@ class _Running:
     ready: ReadyLine
     admin_token: Callable[[], str]  # no repr or vars() shows it
     undo: ExitStack
+
+
+def _quota(*, limits: bool, new_account: bool) -> Quota:
+    if limits:
+        return NEW_ACCOUNT if new_account else ACCOUNT
+    if new_account:
+        raise ConfigurationError(
+            "emulator limits — off, and those of a new account, cannot both be meant",
+            hint="leave one of the two out",
+        )
+    return UNLIMITED
 
 
 def _checked_host(host: str) -> str:

@@ -6,38 +6,49 @@ Pure arithmetic; the caller brings the time.
 from __future__ import annotations
 
 from collections import Counter, deque
+from dataclasses import dataclass
 from datetime import date, datetime
 
 from cmzon_secrets.emulator.clock import next_midnight
 
-__all__ = ["NEW_ACCOUNT_PER_DAY", "PER_DAY", "PER_SECOND", "Limits"]
+__all__ = ["ACCOUNT", "NEW_ACCOUNT", "UNLIMITED", "Limits", "Quota"]
 
-PER_SECOND = 80
-PER_DAY = 10_000
-NEW_ACCOUNT_PER_DAY = 1_000
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many messages in any sliding second and in a UTC day; None: as many as come."""
+
+    per_second: int | None
+    per_day: int | None
+
+
+ACCOUNT = Quota(80, 10_000)
+NEW_ACCOUNT = Quota(80, 1_000)
+UNLIMITED = Quota(None, None)
 
 
 class Limits:
-    """At most ``PER_SECOND`` messages in any sliding second and ``per_day`` in a UTC day.
+    """Messages counted against a ``quota``.
 
     ``sent`` are the messages already accepted, by UTC day; ``busiest`` is the largest number ever
     accepted in one sliding second.
     """
 
     def __init__(
-        self, *, per_day: int, sent: Counter[date] | None = None, busiest: int = 0
+        self, quota: Quota, *, sent: Counter[date] | None = None, busiest: int = 0
     ) -> None:
-        self.per_day = per_day
+        self.quota = quota
         self.busiest = busiest
         self._sent = Counter(sent or {})
         self._last_second: deque[float] = deque()
 
     def wait(self, now: datetime, monotonic: float) -> float:
         """Seconds until one more message is accepted; 0.0 where it is now."""
-        if self._sent[now.date()] >= self.per_day:
+        per_second, per_day = self.quota.per_second, self.quota.per_day
+        if per_day is not None and self._sent[now.date()] >= per_day:
             return (next_midnight(now) - now).total_seconds()
         self._forget_before(monotonic - 1.0)
-        if len(self._last_second) >= PER_SECOND:
+        if per_second is not None and len(self._last_second) >= per_second:
             # Never 0.0 by rounding: that would let one message too many through.
             return max(0.001, self._last_second[0] + 1.0 - monotonic)
         return 0.0
@@ -50,10 +61,13 @@ class Limits:
         self.busiest = max(self.busiest, len(self._last_second))
 
     def headers(self, now: datetime) -> dict[str, str]:
-        """The ``X-RateLimit-*`` headers: the day's quota, and its end in Unix seconds."""
+        """The ``X-RateLimit-*`` headers: the day's quota and its end in Unix seconds; none without."""
+        per_day = self.quota.per_day
+        if per_day is None:
+            return {}
         return {
-            "X-RateLimit-Limit": str(self.per_day),
-            "X-RateLimit-Remaining": str(max(0, self.per_day - self._sent[now.date()])),
+            "X-RateLimit-Limit": str(per_day),
+            "X-RateLimit-Remaining": str(max(0, per_day - self._sent[now.date()])),
             "X-RateLimit-Reset": str(int(next_midnight(now).timestamp())),
         }
 

@@ -15,7 +15,7 @@ from cmzon_secrets.emulator.clock import ShiftedClock
 from cmzon_secrets.emulator.fields import Fields
 from cmzon_secrets.emulator.idempotency import INSERT as INSERT_KEY
 from cmzon_secrets.emulator.idempotency import IdempotencyKeys, Use
-from cmzon_secrets.emulator.limits import Limits
+from cmzon_secrets.emulator.limits import Limits, Quota
 from cmzon_secrets.emulator.state import Journal
 
 __all__ = ["ROUTE", "Message", "Messages"]
@@ -55,18 +55,14 @@ class Messages:
     """What was accepted, and whether more may be."""
 
     def __init__(
-        self, journal: Journal, keys: IdempotencyKeys, clock: ShiftedClock, *, per_day: int
+        self, journal: Journal, keys: IdempotencyKeys, clock: ShiftedClock, quota: Quota
     ) -> None:
         self._journal = journal
         self._keys = keys
         self._clock = clock
         sent = _by_day(journal)
         self.count = sum(sent.values())
-        self.limits = Limits(
-            per_day=per_day,
-            sent=sent,
-            busiest=int(journal.meta("busiest") or 0),
-        )
+        self.limits = Limits(quota, sent=sent, busiest=int(journal.meta("busiest") or 0))
 
     def accept(self, message: Message, use: Use | None, *, token_id: str, request_id: str) -> str:
         """Take a message and return its id; the id of the first one where its key is known.

@@ -31,6 +31,10 @@ class ManualClock(Clock):
         if seconds > 0:
             self.advance(seconds)
 
+    async def sleep_async(self, seconds: float) -> None:
+        self.sleep(seconds)
+        await super().sleep_async(0.0)
+
     def advance(self, seconds: float | timedelta) -> None:
         """Let time pass: both clocks go on by ``seconds``."""
         step = seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)

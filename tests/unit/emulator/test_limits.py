@@ -8,9 +8,11 @@ import httpx2
 import pytest
 
 from cmzon_secrets.emulator import Emulator
-from cmzon_secrets.emulator.limits import PER_SECOND, Limits
+from cmzon_secrets.emulator.limits import ACCOUNT, UNLIMITED, Limits, Quota
+from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.testing import ManualClock
 
+PER_SECOND = 80
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
@@ -25,20 +27,20 @@ def accepted(limits: Limits, times: list[float]) -> list[bool]:
 
 
 def test_eighty_fit_into_a_second_and_the_next_one_waits_for_the_first_to_leave_it():
-    limits = Limits(per_day=10_000)
+    limits = Limits(ACCOUNT)
     assert accepted(limits, [0.5] * 81) == [True] * 80 + [False]
     assert limits.wait(NOON, 0.75) == pytest.approx(0.75)
     assert limits.wait(NOON, 1.5) == 0.0
 
 
 def test_the_second_slides_so_a_burst_across_its_edge_is_not_let_through():
-    limits = Limits(per_day=10_000)
+    limits = Limits(ACCOUNT)
     assert all(accepted(limits, [0.99] * 80))
     assert not any(accepted(limits, [1.01] * 80))
 
 
 def test_no_sliding_second_ever_holds_more_than_eighty_whatever_is_offered():
-    limits = Limits(per_day=10_000)
+    limits = Limits(ACCOUNT)
     offered = [n / 200 for n in range(2000)]
     taken = [at for at, ok in zip(offered, accepted(limits, offered), strict=True) if ok]
     assert max(sum(at < other <= at + 1 for other in taken) for at in taken) <= PER_SECOND
@@ -46,8 +48,15 @@ def test_no_sliding_second_ever_holds_more_than_eighty_whatever_is_offered():
     assert limits.busiest == PER_SECOND
 
 
+def test_without_limits_nothing_waits_and_the_busiest_second_is_still_known():
+    limits = Limits(UNLIMITED)
+    assert all(accepted(limits, [n / 16_384 for n in range(20_000)]))
+    assert limits.busiest == 16_384
+    assert limits.headers(NOON) == {}
+
+
 def test_the_day_ends_at_midnight_utc():
-    limits = Limits(per_day=2)
+    limits = Limits(Quota(80, 2))
     late = NOON.replace(hour=23, minute=59)
     for _ in range(2):
         limits.take(late, 0.0)
@@ -91,6 +100,29 @@ def test_advancing_the_clock_by_a_second_makes_room_and_setting_it_back_does_not
     assert standing.send().status_code == 429
     standing.control("clock", advance=0.5)
     assert standing.send().status_code == 200
+
+
+def test_an_emulator_without_limits_accepts_all_and_has_no_quota_to_tell(clock, connect):
+    with Emulator(clock=clock, limits=False) as emulator:
+        api = connect(emulator)
+        answers = [api.send() for _ in range(PER_SECOND + 1)]
+        assert {answer.status_code for answer in answers} == {200}
+        assert not [name for name in answers[-1].headers if name.startswith("x-ratelimit")]
+        assert api.stats()["max_per_sliding_second"] == PER_SECOND + 1
+        assert api.control("reset")["max_per_sliding_second"] == 0
+        assert {api.send().status_code for _ in range(PER_SECOND + 1)} == {200}
+
+
+def test_what_was_sent_without_limits_counts_once_they_are_back(clock, connect, tmp_path):
+    with Emulator(clock=clock, limits=False, state=tmp_path) as emulator:
+        connect(emulator).send()
+    with Emulator(clock=clock, state=tmp_path) as emulator:
+        assert connect(emulator).send().headers["x-ratelimit-remaining"] == "9998"
+
+
+def test_no_limits_and_those_of_a_new_account_contradict_each_other():
+    with pytest.raises(ConfigurationError, match="cannot both be meant"):
+        Emulator(limits=False, new_account=True)
 
 
 def test_bad_requests_and_repeated_keys_use_up_nothing(api):

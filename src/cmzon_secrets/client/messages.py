@@ -1,0 +1,69 @@
+"""A text message, checked before anything is sent.
+
+The form of the request is the vendor's. The longest text is what WhatsApp allows; the vendor's page
+names no limit: **assumed**.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cmzon_secrets.client.effects import MESSAGES, Request
+from cmzon_secrets.errors import RequestRejected
+
+__all__ = ["LONGEST_TEXT", "check_key", "check_message", "message_request"]
+
+LONGEST_TEXT = 4096
+"""Characters."""
+
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)  # ITU-T E.164 §6: at most 15 digits
+_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+
+
+def message_request(to: str, message: str, *, key: str | None) -> Request:
+    """The vendor's request for a text message. ``key``: its Idempotency-Key, None for none.
+
+    Raises RequestRejected, with no status, for what could not be sent: nothing was. Neither the
+    number nor the text is repeated.
+    """
+    check_message(to, message)
+    if key is not None:
+        check_key(key)
+    return Request(
+        "POST",
+        MESSAGES,
+        json={"to": to, "type": "text", "text": {"body": message}},
+        headers={} if key is None else {"Idempotency-Key": key},
+    )
+
+
+def check_message(to: str, message: str) -> None:
+    """Raises RequestRejected for a number or a text that cannot be sent."""
+    if not isinstance(to, str) or _E164.fullmatch(to) is None:
+        raise RequestRejected(
+            "to — not a phone number in E.164: + and 7 to 15 digits, the first not 0",
+            hint='for example "+1234567890"',
+        )
+    if not isinstance(message, str) or not message or not _is_encodable(message):
+        raise RequestRejected("message — a text that is not empty is needed")
+    if len(message) > LONGEST_TEXT:
+        raise RequestRejected(
+            f"message — {len(message)} characters; at most {LONGEST_TEXT} fit into one",
+            hint="send it in parts",
+        )
+
+
+def check_key(key: str) -> None:
+    """Raises RequestRejected for an idempotency key that cannot be sent."""
+    if not isinstance(key, str) or _KEY.fullmatch(key) is None:
+        raise RequestRejected(
+            "idempotency key — 1 to 255 printable ASCII characters without spaces are needed"
+        )
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate: half of a character
+        return False
+    return True

@@ -1,0 +1,168 @@
+"""Blocking sockets that keep one deadline for a whole exchange.
+
+An engine's timeouts bound each read and write. A server that sends a byte a second, or ``100
+Continue`` for ever, never runs into them, and a name server that is silent is not bounded at all.
+Here everything is bounded by what is left until ``until(ends)``, as well as by its own timeout.
+
+Source: HTTPCore's network backends, the interface that this implements.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import httpcore2
+
+from cmzon_secrets.deadline import Deadline
+from cmzon_secrets.errors import ProviderUnavailable
+
+__all__ = ["Network", "time_is_up", "until"]
+
+_ENDS: ContextVar[float] = ContextVar("ends", default=float("inf"))
+
+
+@contextmanager
+def until(ends: float) -> Iterator[None]:
+    """What this thread asks of the network must be over at ``ends``, in seconds of ``time.monotonic``."""
+    before = _ENDS.set(ends)
+    try:
+        yield
+    finally:
+        _ENDS.reset(before)
+
+
+def time_is_up() -> bool:
+    """Whether the deadline has passed."""
+    return time.monotonic() >= _ENDS.get()
+
+
+def _left(timeout: float | None) -> float:
+    """Seconds that the next step may take. Raises TimeoutError where there are none."""
+    left = _ENDS.get() - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the deadline has passed")
+    return left if timeout is None else min(timeout, left)
+
+
+class Network(httpcore2.NetworkBackend):
+    """TCP connections whose every step is bounded."""
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.NetworkStream:
+        """Connect to the first of the host's addresses that answers."""
+        with _errors_as(httpcore2.ConnectTimeout, httpcore2.ConnectError):
+            ends = time.monotonic() + _left(timeout)
+            connection = _connect(_resolve(host, port, ends), ends)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return Stream(connection)
+
+
+class Stream(httpcore2.NetworkStream):
+    """One connection, with TLS or without."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        with _errors_as(httpcore2.ReadTimeout, httpcore2.ReadError):
+            self._socket.settimeout(_left(timeout))
+            return self._socket.recv(max_bytes)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        with _errors_as(httpcore2.WriteTimeout, httpcore2.WriteError):
+            rest = memoryview(buffer)
+            while rest:
+                self._socket.settimeout(_left(timeout))
+                rest = rest[self._socket.send(rest) :]
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore2.NetworkStream:
+        """The same connection, with TLS: its handshake as a whole takes no longer than ``timeout``."""
+        with _errors_as(httpcore2.ConnectTimeout, httpcore2.ConnectError):
+            try:
+                self._socket.settimeout(_left(timeout))
+                return Stream(
+                    ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
+                )
+            except BaseException:
+                self.close()
+                raise
+
+    def get_extra_info(self, info: str) -> Any:
+        """What the engine asks: whether an idle connection has something to say, so was closed."""
+        if info == "is_readable":
+            return _is_readable(self._socket)
+        if info == "ssl_object" and isinstance(self._socket, ssl.SSLSocket):
+            return self._socket
+        return None
+
+
+_Addresses = list[Any]
+
+
+def _resolve(host: str, port: int, ends: float) -> _Addresses:
+    """The host's addresses. A resolver knows no timeout, so it is asked from another thread."""
+    left = ends - time.monotonic()
+    try:
+        return Deadline(left, uri=host).call(
+            socket.getaddrinfo, host, port, type=socket.SOCK_STREAM
+        )
+    except ProviderUnavailable:
+        raise TimeoutError(f"no address of {host} within {left:.3g} s") from None
+
+
+def _connect(addresses: _Addresses, ends: float) -> socket.socket:
+    problem: OSError = OSError("the name has no address")
+    for family, kind, protocol, _, address in addresses:
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(max(ends - time.monotonic(), 0.001))
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            problem = error
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    raise problem
+
+
+def _is_readable(connection: socket.socket) -> bool:
+    import select
+
+    if connection.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+@contextmanager
+def _errors_as(timeout: type[Exception], other: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise timeout(error) from error
+    except OSError as error:
+        raise other(error) from error
