@@ -35,12 +35,12 @@ ONE_BY_ONE = 100
 """Sends in a turn; with many senders ``EACH`` for every one of them."""
 THREADS, TASKS = 50, 200
 EACH = 4
-POOL = {"max_connections": None, "max_keepalive_connections": TASKS}
+POOL: dict[str, Any] = {"max_connections": None, "max_keepalive_connections": TASKS}
 """Of the bare libraries: as many connections as there are senders, all of them kept."""
 
 TOKEN = "cmz_benchmark"
 TO, TEXT = "+1234567890", "Hello from CMzon!"
-MESSAGE = {"to": TO, "type": "text", "text": {"body": TEXT}}
+MESSAGE: dict[str, Any] = {"to": TO, "type": "text", "text": {"body": TEXT}}
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
 OURS = {"User-Agent": "benchmark", "Accept": "*/*", "Accept-Encoding": "identity"}
 """What the client sends besides, with a new Idempotency-Key for every message."""

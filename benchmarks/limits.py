@@ -18,6 +18,7 @@ import timeit
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -96,7 +97,7 @@ def report_cost() -> bool:
     most = 0.0
     for per_second, budget in ((10, BUDGET), (40, BUDGET), (1000, None)):
         cost = microseconds(RateLimits(per_day=None), per_second) - free
-        line = f"to keep the limits, {per_second:4d}/s wanted       +{cost:6.2f} µs a send"
+        line = f"to keep the limits, {per_second:4d}/s wanted       {cost:+7.2f} µs a send"
         if budget is not None:
             line += f"   at most {budget}"
             most = max(most, cost)
@@ -108,7 +109,7 @@ def _client(server: Server, limits: RateLimits, kind: Any = Client) -> Any:
     return kind("env:CMZON_API_TOKEN", base_url=server.base_url, limits=limits)
 
 
-def by_threads(server: Server, end: float, limits: RateLimits, threads: int = THREADS) -> None:
+def by_threads(server: Server, end: float, *, limits: RateLimits, threads: int = THREADS) -> None:
     """One client, and so many threads that send until ``end``."""
     with _client(server, limits) as client, ExitStack() as joins:
 
@@ -122,7 +123,7 @@ def by_threads(server: Server, end: float, limits: RateLimits, threads: int = TH
             joins.callback(thread.join)
 
 
-def by_tasks(server: Server, end: float, limits: RateLimits, tasks: int = TASKS) -> None:
+def by_tasks(server: Server, end: float, *, limits: RateLimits, tasks: int = TASKS) -> None:
     """One client, and so many tasks that send until ``end``."""
 
     async def main() -> None:
@@ -132,11 +133,12 @@ def by_tasks(server: Server, end: float, limits: RateLimits, tasks: int = TASKS)
     asyncio.run(main())
 
 
-def by_both(server: Server, end: float, limits: RateLimits) -> None:
+def by_both(server: Server, end: float, *, limits: RateLimits) -> None:
     """Threads with one client, tasks with another; the limits are the same object."""
-    tasks = threading.Thread(target=by_tasks, args=(server, end, limits, TASKS // 2))
+    half = partial(by_tasks, server, end, limits=limits, tasks=TASKS // 2)
+    tasks = threading.Thread(target=half)
     tasks.start()
-    by_threads(server, end, limits, THREADS // 2)
+    by_threads(server, end, limits=limits, threads=THREADS // 2)
     tasks.join()
 
 
@@ -166,8 +168,8 @@ async def _until(end: float, tasks: int, send: Callable[[], Awaitable[object]]) 
     await asyncio.gather(*(sends() for _ in range(tasks)))
 
 
-SCENES: dict[str, Callable[[Server, float, RateLimits], None]] = {
-    "1 thread": lambda *given: by_threads(*given, threads=1),
+SCENES: dict[str, Callable[..., None]] = {
+    "1 thread": partial(by_threads, threads=1),
     f"{THREADS} threads": by_threads,
     f"{TASKS} tasks": by_tasks,
     f"{THREADS // 2} threads and {TASKS // 2} tasks, limits shared": by_both,
@@ -179,11 +181,16 @@ def measured(
 ) -> bool:
     """Print what arrived; whether it came fast enough, and not too fast."""
     server.arrivals()
+    before = time.process_time()
     scene(server, time.monotonic() + seconds)
+    spent = time.process_time() - before
     arrivals = server.arrivals()
     rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0])
     busiest = busiest_second(arrivals)
-    print(f"{name:40}  {rate:5.1f}/s   {busiest:3d} in the busiest second")
+    effort = spent / len(arrivals) * 1e6
+    print(
+        f"{name:40}  {rate:5.1f}/s   {busiest:3d} in the busiest second   {effort:5.0f} µs CPU a send"
+    )
     return rate >= LEAST_RATE and busiest <= MOST_IN_A_SECOND
 
 
@@ -194,8 +201,7 @@ def main() -> None:
     print(f"sending as fast as the limits let, {seconds:g} s   at least {LEAST_RATE}, at most 80")
     with serving() as server:
         for name, scene in SCENES.items():
-            limits = RateLimits()
-            if not measured(server, name, lambda *given: scene(*given, limits), seconds):  # noqa: B023
+            if not measured(server, name, partial(scene, limits=RateLimits()), seconds):
                 missed.append(name)
         try:
             measured(server, f"aiolimiter and httpx2, {TASKS} tasks", by_aiolimiter, seconds)

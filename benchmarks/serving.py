@@ -151,3 +151,4 @@ async def _serve(pipe: Connection, chain: str | None) -> None:
     loop.add_reader(pipe, asked)
     pipe.send(server.sockets[0].getsockname()[1])
     await ended.wait()
+    server.close()

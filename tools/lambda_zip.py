@@ -63,11 +63,12 @@ def main() -> None:
 
 
 def requirements() -> list[str]:
-    """What the function needs of ``pyproject.toml``: the HTTP library, and botocore at boto3's version."""
+    """What the function needs of ``pyproject.toml``: the blocking half of the HTTP library, and botocore
+    at boto3's version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    http = next(r for r in project["dependencies"] if r.startswith("httpx2"))
+    http = next(r for r in project["dependencies"] if r.startswith("httpcore2"))
     boto3 = next(r for r in project["optional-dependencies"]["aws"] if r.startswith("boto3"))
-    return [http, boto3.replace("boto3", "botocore")]
+    return [http.replace("[asyncio]", ""), boto3.replace("boto3", "botocore")]
 
 
 def install(folder: Path, packages: list[str], *, arch: str, python: str) -> None:

@@ -40,15 +40,25 @@ class Answer:
         raise ValueError("not JSON")  # out here: json's own error holds the whole body
 
     def without_echo(self, value: str) -> Answer:
-        """Itself, unless it is a refusal: then with ``value`` masked, for errors carry its words."""
-        if 200 <= self.status < 300:
+        """Itself, unless it repeats ``value``: then with that masked, for errors carry its words.
+
+        The body of a success stays as it is: it may be the token that was asked for.
+        """
+        success = 200 <= self.status < 300
+        if success and not any(value in text for text in self.headers.values()):
             return self
         # Between characters that no token has: a value that is a common word spoils no other word.
-        echo = re.compile(rf"(?<!{_B64TOKEN}){re.escape(value)}(?!{_B64TOKEN})")
+        masked = self.masked(re.compile(rf"(?<!{_B64TOKEN}){re.escape(value)}(?!{_B64TOKEN})"))
+        return Answer(self.status, masked.headers, self.body) if success else masked
+
+    def masked(self, echo: re.Pattern[str]) -> Answer:
+        """With all that matches ``echo`` masked, in headers and body."""
         headers = Headers({name: echo.sub(MASK, text) for name, text in self.headers.items()})
         try:
             # Decoded before it is masked, so that no escape sequence hides the value.
             body = json.dumps(_masked(self.json(), echo))
+        except RecursionError:
+            body = ""  # too deep to look through
         except ValueError:
             body = echo.sub(MASK, self.body.decode("utf-8", "replace"))
         return Answer(self.status, headers, body.encode())
@@ -68,19 +78,18 @@ def api_error(answer: Answer, *, what: str) -> APIError:
     """The typed error for an answer that is not a success; ``what`` begins its text."""
     error = _error_body(answer)
     kind = _ERRORS.get(answer.status) or (ServerError if answer.status >= 500 else RequestRejected)
-    said = error.get("message")
-    details = error.get("details")
+    said, details = printable(error.get("message")), _details(error.get("details"))
     problem = kind(
-        f"{what} — {answer.status} {printable(said) or 'without an explanation'}"
-        + (f" ({printable(details)})" if printable(details) else ""),
+        f"{what} — {answer.status} {said or 'without an explanation'}"
+        + (f" ({details})" if details else ""),
         status=answer.status,
-        code=error.get("code") if isinstance(error.get("code"), int | str) else None,
-        details=printable(details),
+        code=_code(error.get("code")),
+        details=details,
         request_id=printable(answer.headers.get("x-request-id")),
         headers=answer.headers,
         hint=_HINTS.get(answer.status),
     )
-    problem.message = printable(said) or problem.message
+    problem.message = said or problem.message
     if isinstance(problem, RateLimited):
         problem.retry_after = _retry_after(error, answer.headers)
     return problem
@@ -101,9 +110,13 @@ _ERRORS: dict[int, type[APIError]] = {
     403: PermissionDenied,
     429: RateLimited,
 }
+_AT_FAULT = "mend what the API names: the same request will be refused again"
 _HINTS = {
     401: "the token is expired, revoked or unknown: rotate it, or put a new one",
     403: "the token lacks the scope, or this address is not in its allowed_ips",
+    400: _AT_FAULT,
+    422: _AT_FAULT,
+    429: "wait as long as retry_after says; who shares one RateLimits waits together",
 }
 MAX_RETRY_AFTER = 24 * 3600.0
 """Seconds; more than this is taken for this: nobody waits so long in a call anyway."""
@@ -116,6 +129,18 @@ def _error_body(answer: Answer) -> dict[str, Any]:
         return {}
     error = body.get("error") if isinstance(body, dict) else None
     return error if isinstance(error, dict) else {}
+
+
+def _code(said: object) -> int | str | None:
+    return said if isinstance(said, int) and not isinstance(said, bool) else printable(said)
+
+
+def _details(said: object) -> str | None:
+    """The page shows a text; a list or an object that names the fields is shown as JSON."""
+    if said and isinstance(said, list | dict):
+        with suppress(RecursionError):
+            return printable(json.dumps(said))
+    return printable(said)
 
 
 def printable(text: object) -> str | None:

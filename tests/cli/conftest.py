@@ -100,6 +100,7 @@ class CommandLine:
         source = str(Path(__file__).parents[2] / "src")
         ours = {k: v for k, v in os.environ.items() if not k.startswith(("CMZON_", "NO_COLOR"))}
         self.environment = {**ours, "PYTHONPATH": source, "TERM": "xterm"}
+        self.environment["XDG_STATE_HOME"] = str(folder / ".state")
         self._open: list[Terminal] = []
 
     def words(self, *words: str) -> list[str]:

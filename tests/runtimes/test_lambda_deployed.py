@@ -86,7 +86,7 @@ def test_it_holds_these_packages_and_no_others(names):
     assert packages == {
         "ca.pem",
         "cmzon_secrets",
-        *("anyio", "h11", "httpcore2", "httpx2", "idna", "truststore", "typing_extensions.py"),
+        *("h11", "httpcore2", "truststore"),
         *("botocore", "dateutil", "jmespath", "six.py", "urllib3"),
     }
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, assert_type
 
 from cmzon_secrets import (
+    AsyncClient,
     Client,
     CMzonIssuer,
     ManualIssuer,
@@ -29,6 +30,7 @@ from cmzon_secrets import (
     open_provider,
     open_store,
 )
+from cmzon_secrets.client import Usage
 from cmzon_secrets.events import Event
 from cmzon_secrets.sealing import SealingKey, Stanza
 from cmzon_secrets.testing import (
@@ -105,6 +107,20 @@ def clients(provider: TokenProvider, seen: list[Event]) -> None:
         assert_type(answer.headers, Mapping[str, str])
     Client(provider, ca="ca.pem", base_url="https://api.cmzon.com")
     Client(provider, idempotency="sometimes")  # type: ignore[arg-type]
+    Client(provider, deadline=timedelta(minutes=1), max_attempts=3, proxy="http://proxy:3128")
+    assert_type(client.usage, Usage)
+    assert_type(client.usage.resets_at, datetime | None)
+
+
+async def async_clients(provider: TokenProvider) -> None:
+    async with AsyncClient(provider, limits=RateLimits.unlimited(), idempotency="trust") as client:
+        assert_type(client, AsyncClient)
+        result = await client.send_message("+1234567890", "Hello", priority=10)
+        assert_type(result, SendResult)
+        answer = await client.request("GET", "/v1/tokens/self")
+        assert_type(answer.status, int)
+        assert_type(client.usage.sent_today, int)
+        await client.request("GET")  # type: ignore[call-arg]
 
 
 def issuers(provider: TokenProvider) -> None:
@@ -142,6 +158,7 @@ def failures(client: Client) -> None:
         assert_type(error.retry_after, float | None)
         assert_type(error.status, int | None)
         assert_type(error.headers, Mapping[str, str])
+        assert_type(error.attempts, int)
     except errors.TransportError as error:
         assert_type(error.may_have_been_sent, bool)
     except errors.DailyLimitReached as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from cmzon_secrets.errors import (
 )
 from cmzon_secrets.provider import TokenProvider
 from cmzon_secrets.tokens import Token
+from servers.awaited import Awaited
 
 VECTORS = {
     path.stem: json.loads(path.read_text("utf-8"))
@@ -34,6 +35,9 @@ MESSAGES = {
 REFUSED = {name: v for name, v in MESSAGES.items() if v["response"]["status"] >= 400}
 VALUE = "YOUR_API_TOKEN"
 ERRORS = {401: AuthenticationError, 403: PermissionDenied, 429: RateLimited}
+
+
+Play = Callable[[dict[str, Any]], Any]
 
 
 class Fixed(TokenProvider):
@@ -85,12 +89,17 @@ def server() -> Iterator[Recorded]:
         thread.join()
 
 
-def play(server: Recorded, vector: dict[str, Any]) -> Any:
-    """The client's result or error when the server answers as the page shows."""
+@pytest.fixture(params=[Client, Awaited], ids=["Client", "AsyncClient"])
+def play(request: pytest.FixtureRequest, server: Recorded) -> Play:
+    """A function: vector → the client's result or error when the server answers as the page shows."""
+    return lambda vector: _play(request.param, server, vector)
+
+
+def _play(open_client: Any, server: Recorded, vector: dict[str, Any]) -> Any:
     server.response = vector["response"]
     message = vector["request"]["json"]
     url = f"http://127.0.0.1:{server.server_port}"
-    with Client(Fixed(), base_url=url, timeout=5) as client:
+    with open_client(Fixed(), base_url=url, timeout=5) as client:
         try:
             return client.send_message(message["to"], message["text"]["body"])
         except APIError as error:
@@ -98,8 +107,10 @@ def play(server: Recorded, vector: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("vector", MESSAGES.values(), ids=MESSAGES.keys())
-def test_the_client_sends_what_the_page_shows(server: Recorded, vector: dict[str, Any]) -> None:
-    play(server, vector)
+def test_the_client_sends_what_the_page_shows(
+    server: Recorded, play: Play, vector: dict[str, Any]
+) -> None:
+    play(vector)
     request = vector["request"]
     ((method, path, headers, body),) = server.seen
     assert (method, path) == (request["method"], request["path"])
@@ -109,17 +120,17 @@ def test_the_client_sends_what_the_page_shows(server: Recorded, vector: dict[str
     assert list(json.loads(body)) == list(request["json"])  # in the page's own order
 
 
-def test_the_client_reads_the_success(server: Recorded) -> None:
+def test_the_client_reads_the_success(play: Play) -> None:
     (vector,) = (v for v in MESSAGES.values() if v["response"]["status"] == 200)
-    result = play(server, vector)
+    result = play(vector)
     assert (result.id, result.status, result.to) == ("any", "accepted", "+1234567890")
     assert result.request_id == "7"
     assert set(vector["response"]["headers"]) <= set(result.headers)
 
 
 @pytest.mark.parametrize("vector", REFUSED.values(), ids=REFUSED.keys())
-def test_the_client_reads_every_error_of_the_page(server: Recorded, vector: dict[str, Any]) -> None:
-    error = play(server, vector)
+def test_the_client_reads_every_error_of_the_page(play: Play, vector: dict[str, Any]) -> None:
+    error = play(vector)
     said = json.loads(vector["response"]["body"])["error"]
     assert type(error) is ERRORS[vector["response"]["status"]]
     assert error.status == error.code == said["code"]

@@ -36,10 +36,27 @@ __all__ = ["command"]
 @click.option(
     "--outbox",
     metavar="PATH",
-    help="Where the messages of a file are queued, and remembered (FILE.outbox).",
+    help="Where the messages of a file are queued, and remembered (FILE.outbox). Without a file:"
+    " send what waits there.",
 )
 @click.option("--skip-bad", is_flag=True, help="Send the rest where lines of the file are bad.")
-@click.option("--new-account", is_flag=True, help="1,000 messages a day, not 10,000.")
+@click.option(
+    "--priority",
+    type=int,
+    default=0,
+    metavar="N",
+    help="Of the file's messages; in an outbox, the higher goes first (0).",
+)
+@click.option("--new-account", is_flag=True, help="The limits of one: 1,000 messages a day.")
+@click.option(
+    "--per-second",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Messages a second that CMzon allows this account (80).",
+)
+@click.option(
+    "--per-day", type=click.IntRange(min=1), metavar="N", help="The same for a day (10,000)."
+)
 @click.option(
     "--limits-state",
     metavar="PATH",
@@ -68,16 +85,19 @@ def command(
 
     Prints its id and status. A token that was rotated meanwhile is replaced once, unseen.
 
-    With --from-file the whole file is checked first, then queued in an outbox and sent within the
+    With --from-file, the whole file is checked first, then queued in an outbox and sent within the
     limits: nothing is lost or sent twice if it is interrupted or killed, and the same command goes
     on. Exit code 0 all sent, 1 some not, 3 where nobody knows of some: see `cmzon-secrets outbox`.
     """
-    if from_file is not None:
+    if options["new_account"] and options["per_day"] is not None:
+        raise UsageFailure("--new-account and --per-day cannot go together")
+    if from_file is None:
+        _refuse_words_of_a_file(**options)
+    if from_file is not None or options["outbox"] is not None:
         _refuse_words_of_one_message(to=to, text=text)
-        from cmzon_secrets.cli.send_many import send_file
+        from cmzon_secrets.cli.send_many import send_many
 
-        return send_file(from_file, find_target(uri, account), options, as_json=as_json)
-    _refuse_words_of_a_file(**options)
+        return send_many(from_file, find_target(uri, account), options, as_json=as_json)
     if to is None or text is None:
         name = "--to" if to is None else "--text"
         raise click.MissingParameter(param_hint=f"'{name}'", param_type="option")
@@ -90,11 +110,13 @@ def command(
 
 def _refuse_words_of_one_message(**given: str | None) -> None:
     for name in (name for name, value in given.items() if value is not None):
-        raise UsageFailure(f"--from-file and --{name} cannot go together: that is one message's")
+        raise UsageFailure(
+            f"--{name} is for one message: it cannot go with --from-file or --outbox"
+        )
 
 
 def _refuse_words_of_a_file(**given: Any) -> None:
-    for name in (name for name in ("format", "outbox", "skip_bad") if given[name]):
+    for name in (name for name in ("format", "skip_bad", "priority") if given[name]):
         raise UsageFailure(
             f"--{name.replace('_', '-')} is for many messages", hint="add --from-file"
         )

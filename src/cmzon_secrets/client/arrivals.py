@@ -15,23 +15,40 @@ __all__ = ["Arrivals", "Departure"]
 NO_WAIT = 1e-5
 """Seconds not worth sleeping for, nor exact in a clock that counts microseconds."""
 LATEST_ARRIVAL = 0.5
-"""Seconds after its departure by which a message is taken to have arrived, answered or not."""
+"""Seconds after it left by which a message is taken to have arrived, answered or not."""
+LATEST_DEPARTURE = 15.0
+"""Seconds within which a message leaves that may: a name, a connection and TLS take no longer."""
 
 
 @dataclass(slots=True, eq=False)
 class Departure:
-    """A message on its way, which left ``at`` a time in monotonic seconds."""
+    """A message that may leave, ``at`` a time in monotonic seconds; once it has left, when it did.
+
+    In between it waits for a connection, and may arrive at any moment.
+    """
 
     at: float
+    has_left: bool = False
     answered_at: float | None = None
+
+    def leave(self, now: float) -> None:
+        """It is on its way."""
+        self.at = now
+        self.has_left = True
 
     def arrival(self, now: float, quickest: float) -> float:
         """The latest it can have arrived, less the time that the ``quickest`` answer took.
 
         An answer that took longer than the quickest may have been longer on its way there.
         """
-        answered_at = self.answered_at if self.answered_at is not None else now
-        return max(self.at, answered_at - quickest)
+        if self.answered_at is not None:
+            return max(self.at, self.answered_at - quickest)
+        return max(self.at, now - quickest) if self.has_left else now
+
+    def is_past(self, moment: float) -> bool:
+        """Whether it has arrived by that moment, as far as it matters."""
+        settled = self.has_left or self.answered_at is not None
+        return self.at + (LATEST_ARRIVAL if settled else LATEST_DEPARTURE) <= moment
 
 
 class Arrivals:
@@ -44,7 +61,7 @@ class Arrivals:
         self._departures: deque[Departure] = deque()
 
     def depart(self, now: float) -> Departure | float:
-        """A message leaves now; or the seconds until one may."""
+        """A message may leave now; or the seconds until one may."""
         since = now - self._span
         arrivals = self._since(now, since)
         if len(arrivals) >= self._most:
@@ -57,11 +74,11 @@ class Arrivals:
 
     def _since(self, now: float, since: float) -> list[float]:
         departures = self._departures
-        while departures and departures[0].at + LATEST_ARRIVAL <= since:
+        while departures and departures[0].is_past(since):
             departures.popleft()
         if len(departures) < self._most:
             return []  # whenever they arrived
         answered = (d.answered_at - d.at for d in departures if d.answered_at is not None)
         quickest = min(answered, default=float("inf"))
-        arrivals = (d.arrival(now, quickest) for d in departures)
+        arrivals = (d.arrival(now, quickest) for d in departures if not d.is_past(since))
         return sorted(at for at in arrivals if at > since)

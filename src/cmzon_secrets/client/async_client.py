@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cmzon_secrets.answers import Answer
 from cmzon_secrets.cache_state import for_another_reader
 from cmzon_secrets.client.effects import Effect, NeedToken, Park, Request, Sleep, Steps, Wakeable
 from cmzon_secrets.client.exchange import Response, SendResult
 from cmzon_secrets.client.wiring import Wiring
-from cmzon_secrets.errors import CMzonSecretsError
+from cmzon_secrets.errors import shielded_async
 from cmzon_secrets.http.async_session import AsyncSession
 from cmzon_secrets.tokens import Token
+
+if TYPE_CHECKING:
+    from cmzon_secrets.client.outbox.async_outbox import AsyncOutbox
+    from cmzon_secrets.client.outbox.model import Leased
 
 __all__ = ["AsyncClient"]
 
@@ -25,12 +32,14 @@ _R = TypeVar("_R")
 class AsyncClient(Wiring):
     __doc__ = f"""The client for the tasks of an event loop. {Wiring.__doc__}"""
 
+    @shielded_async
     async def send_message(
         self, to: str, message: str, *, idempotency_key: str | None = None, priority: int = 0
     ) -> SendResult:
         """Like ``Client.send_message``. Cancelled in its midst, it may or may not have been sent."""
         return await self._perform(self._message(to, message, idempotency_key, priority))
 
+    @shielded_async
     async def request(
         self,
         method: str,
@@ -41,6 +50,20 @@ class AsyncClient(Wiring):
     ) -> Response:
         """Like ``Client.request``."""
         return await self._perform(self._any(method, path, json, headers))
+
+    def outbox(
+        self, path: str | Path, *, keep: timedelta | float | None = timedelta(days=7)
+    ) -> AsyncOutbox:
+        """A file in which messages wait to be sent by this client; see ``AsyncOutbox``."""
+        from cmzon_secrets.client.outbox.async_outbox import (
+            AsyncOutbox,  # not everybody has sqlite3
+        )
+
+        return AsyncOutbox(path, keep=keep, clock=self._shared.clock, client=self)
+
+    async def send_queued(self, message: Leased, departing: Callable[[], None], /) -> SendResult:
+        """Send a message of an outbox; ``departing`` is called just before it leaves."""
+        return await self._perform(self._queued(message, departing))
 
     async def close(self) -> None:
         """Close the connections, and what a URI opened."""
@@ -63,16 +86,21 @@ class AsyncClient(Wiring):
 
     def _connect(
         self, base_url: str | None, *, ca: str | None, timeout: float, proxy: str | None
-    ) -> None:
+    ) -> str:
         self._session = AsyncSession(base_url, ca=ca, timeout=timeout, proxy=proxy)
         self._reading: asyncio.Task[Token] | None = None
+        return self._session.base_url
 
     async def _perform(self, steps: Steps[_R]) -> _R:
-        self._session.open()  # the first message would be late for its slot
-        outcome: object = None
+        await self._session.open()  # the first message would be late for its slot
+        resume = partial(steps.send, None)
         try:
             while True:
-                outcome = await self._one(steps.send(outcome))
+                effect = resume()
+                try:
+                    resume = partial(steps.send, await self._one(effect))
+                except BaseException as error:  # noqa: BLE001  # it is raised where the steps stand
+                    resume = partial(steps.throw, error)
         except StopIteration as end:
             result: _R = end.value
             return result
@@ -82,44 +110,56 @@ class AsyncClient(Wiring):
     async def _one(self, effect: Effect) -> Any:
         match effect:
             case NeedToken():
-                return self._shared.cache.peek() or await self._token()
+                return self._shared.cache.peek() or await self._read()
             case Request():
                 return await self._send(effect)
             case Sleep(seconds):
-                return await asyncio.sleep(seconds)
+                return await self._shared.clock.sleep_async(seconds)
             case Park(ticket, seconds):
                 return await _called(ticket, seconds)
             case _:
                 return await asyncio.to_thread(effect.function)
 
-    async def _token(self) -> Token:
-        """From the backend, in another thread: one for all tasks that wait for it."""
-        reading = self._reading
-        if (
-            reading is None
-            or reading.done()
-            or reading.get_loop() is not asyncio.get_running_loop()
-        ):
+    async def _read(self) -> Token:
+        """From the backend, in another thread; one read for all tasks that wait for it."""
+        under_way = self._under_way()
+        if under_way is not None:
+            await _found(under_way)
+            token = self._shared.cache.peek()
+            if token is not None:
+                return token
+            # It began before this task asked, and the API may have refused its token since.
+        reading = self._under_way()
+        if reading is None:
             reading = asyncio.ensure_future(asyncio.to_thread(self._shared.cache.get))
             self._reading = reading
-        await asyncio.wait({reading})  # one task's cancellation is not the others'
-        error = reading.exception()
-        if isinstance(error, Exception):
-            raise for_another_reader(error)
-        return reading.result()
+        return await _found(reading)
 
-    async def _send(self, request: Request) -> Answer | CMzonSecretsError:
-        try:
-            return await self._session.send(
-                request.method,
-                request.path,
-                token=request.token,
-                json=request.json,
-                headers=request.headers,
-                within=request.within,
-            )
-        except CMzonSecretsError as error:
-            return error
+    def _under_way(self) -> asyncio.Task[Token] | None:
+        reading = self._reading
+        if reading is None or reading.get_loop() is not asyncio.get_running_loop():
+            return None
+        return None if reading.done() else reading
+
+    async def _send(self, request: Request) -> Answer:
+        return await self._session.send(
+            request.method,
+            request.path,
+            token=request.token,
+            json=request.json,
+            headers=request.headers,
+            within=request.within,
+            leaving=request.leaving,
+        )
+
+
+async def _found(reading: asyncio.Task[Token]) -> Token:
+    """What a read comes to. A task that is cancelled meanwhile does not cancel it for the others."""
+    await asyncio.wait({reading})
+    error = reading.exception()
+    if error is not None:
+        raise for_another_reader(error)
+    return reading.result()
 
 
 async def _called(ticket: Wakeable, seconds: float) -> None:

@@ -15,57 +15,64 @@ from cmzon_secrets.errors import DailyLimitReached
 __all__ = ["DayCount", "next_midnight"]
 
 DAY = timedelta(days=1)
+SHORTEST_DAY = timedelta(hours=23)
+"""What ends sooner after a count began is the day before, told late, or the window of another limit."""
+SAME_MOMENT = timedelta(minutes=1)
+"""How far this machine's clock and the API's rounding may bring two ends of one day apart."""
+SETTLED = timedelta(hours=1)
+"""From so long after a day's beginning on, an answer that names no day is about this one."""
+
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class DayCount:
     """At most ``per_day`` messages a day (None: no limit), counted in memory. One caller at a time.
 
-    A count that is kept elsewhere overrides ``ready``, ``fetch`` and ``accept``.
+    A count that is kept elsewhere overrides ``take``, ``fetch`` and ``accept``.
     """
 
     def __init__(self, per_day: int | None) -> None:
-        self._per_day = per_day
-        self._stated: int | None = None  # the API's own limit, where it is lower
+        self.per_day = per_day
+        self.stated: int | None = None
+        """The API's own limit, as it said for this day."""
         self.sent = 0
-        self.ends = datetime.min.replace(tzinfo=UTC)
+        self.began = NEVER
+        """When the day before ended; NEVER where that is not known."""
+        self.ends = NEVER
         """When this day's count ends; the day's name, too."""
 
     @property
     def limit(self) -> int | None:
         """Messages a day: ours, or the API's where that is lower."""
-        if self._per_day is None or self._stated is None:
-            return self._per_day
-        return min(self._per_day, self._stated)
+        if self.per_day is None or self.stated is None:
+            return self.per_day
+        return min(self.per_day, self.stated)
 
-    def ready(self, now: datetime) -> bool:
-        """Whether ``take`` can answer without waiting for a disk or a server."""
-        return True
-
-    def fetch(self, now: datetime) -> int:
-        """Ask for more messages to count; how many may be. It may wait, and holds no lock."""
-        return 0
-
-    def accept(self, granted: int) -> None:
-        """What ``fetch`` found."""
-
-    def close(self) -> None:
-        """Nothing is counted any more."""
-
-    def after_fork(self) -> None:
-        """In a child: nothing of the parent's is shared."""
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing is left of this day."""
+        return self.limit is not None and self.sent >= self.limit
 
     def check(self, now: datetime) -> None:
         """Raise DailyLimitReached where nothing is left today."""
         self.turn(now)
-        limit = self.limit
-        if limit is not None and self.sent >= limit:
-            raise self._reached(limit)
+        if self.is_full:
+            raise self.reached()
 
-    def take(self, now: datetime) -> datetime:
-        """Count one message; its day. Raises DailyLimitReached."""
+    def take(self, now: datetime) -> datetime | None:
+        """Count one message; its day. None: ``fetch`` first. Raises DailyLimitReached."""
         self.check(now)
         self.sent += 1
         return self.ends
+
+    def fetch(self, now: datetime, within: float) -> object:
+        """Have more messages counted, for ``accept``, within so many seconds.
+
+        It may wait for a disk: another thread may call, and no lock is held.
+        """
+
+    def accept(self, fetched: object) -> None:
+        """What ``fetch`` found. Raises DailyLimitReached where that was nothing."""
 
     def give_back(self, day: datetime) -> None:
         """A message counted for ``day`` was not accepted."""
@@ -75,27 +82,51 @@ class DayCount:
     def heed(self, quota: Quota, now: datetime) -> None:
         """The API said so of the day."""
         self.turn(now)
-        if quota.resets_at is not None and abs(quota.resets_at - self.ends) > timedelta(minutes=1):
-            self.ends = quota.resets_at
-        self._stated = quota.limit
+        if not self._is_told_of(quota, now):
+            return
+        ends = quota.resets_at
+        if ends is not None and ends - self.ends >= SHORTEST_DAY:
+            self.begin(ends, began=self.ends)  # the API's clock is ahead
+        elif ends is not None and abs(ends - self.ends) > SAME_MOMENT:
+            self.ends = ends
+        self.stated = quota.limit
         if quota.limit is not None and quota.remaining is not None:
             self.sent = max(self.sent, quota.limit - quota.remaining)
 
     def turn(self, now: datetime) -> None:
         """Begin anew on a new day; a clock set back by less than a day does not undo the count."""
-        if now >= self.ends or now < self.ends - 2 * DAY:
-            self.sent = 0
-            # At the hour at which the API's day ends, where it was said.
-            after = self.ends + DAY
-            self.ends = after if now < after <= now + DAY else next_midnight(now)
+        if now >= self.ends + DAY:
+            self.begin(next_midnight(now), began=NEVER)
+        elif now >= self.ends:  # at the hour at which the API's day ends, where it was said
+            self.begin(self.ends + DAY, began=self.ends)
+        elif self.ends - now > 2 * DAY:  # the clock was ahead
+            self.begin(next_midnight(now), began=NEVER)
 
-    def _reached(self, limit: int) -> DailyLimitReached:
+    def begin(self, ends: datetime, *, began: datetime) -> None:
+        """A day of which nothing is counted yet."""
+        self.began, self.ends = began, ends
+        self.sent, self.stated = 0, None
+
+    def close(self) -> None:
+        """Nothing is counted any more."""
+
+    def after_fork(self) -> None:
+        """In a child: nothing of the parent's is shared."""
+
+    def reached(self) -> DailyLimitReached:
+        """The error to raise where nothing is left."""
         reached = DailyLimitReached(
-            f"daily limit — {limit} messages went out today and nothing more was sent",
+            f"daily limit — {self.limit} messages went out today and nothing more was sent",
             hint=f"the count ends at {self.ends:%Y-%m-%d %H:%M} UTC",
         )
         reached.resets_at = self.ends
         return reached
+
+    def _is_told_of(self, quota: Quota, now: datetime) -> bool:
+        """Whether ``quota`` is about this day, or one that the API began before us."""
+        if quota.resets_at is not None:
+            return quota.resets_at - self.began >= SHORTEST_DAY
+        return now - self.began >= SETTLED
 
 
 def next_midnight(now: datetime) -> datetime:

@@ -37,7 +37,8 @@ class NeedToken:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send. ``token`` and ``within``, the seconds it may take, are filled in anew for every attempt."""
+    """What to send. Filled in anew for every attempt: ``token``, ``within`` (the seconds it may take),
+    ``attempt``, which counts from 1, and ``leaving``, called when it leaves on an open connection."""
 
     method: str
     path: str
@@ -45,6 +46,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     token: Token | None = None
     within: float = 60.0
+    attempt: int = 1
+    leaving: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_message(self) -> bool:

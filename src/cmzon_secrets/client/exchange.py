@@ -14,24 +14,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cmzon_secrets.answers import Answer, api_error, retry_after
+from cmzon_secrets.answers import Answer, api_error
 from cmzon_secrets.cache import TokenCache
-from cmzon_secrets.client.arrivals import Departure
-from cmzon_secrets.client.effects import NeedToken, Request, Sleep, Steps
+from cmzon_secrets.client.effects import NeedToken, Request, Sleep, Steps, Work
 from cmzon_secrets.client.limits import RateLimits
+from cmzon_secrets.client.messages import without_message
+from cmzon_secrets.client.passage import Passage
 from cmzon_secrets.client.retry import (
     Attempt,
     RetryBudget,
     Stop,
     Terms,
-    Wait,
     decide,
-    is_refusal,
     is_unknown,
 )
-from cmzon_secrets.client.usage import quota_in
+from cmzon_secrets.client.tracing import UNTRACED, Tracing
 from cmzon_secrets.clock import Clock
-from cmzon_secrets.errors import APIError, CMzonSecretsError, TransportError
+from cmzon_secrets.errors import (
+    APIError,
+    CMzonSecretsError,
+    ProviderUnavailable,
+    TransportError,
+)
 from cmzon_secrets.events import Emitter
 from cmzon_secrets.tokens import Token
 
@@ -49,7 +53,7 @@ class SendResult:
 
     id: str | None
     status: str | None
-    to: str
+    to: str = field(repr=False)
     request_id: str | None
     attempts: int
     headers: Mapping[str, str] = field(repr=False)
@@ -73,6 +77,8 @@ class Surroundings:
     budget: RetryBudget
     clock: Clock
     emit: Emitter
+    base_url: str = ""
+    tracing: Tracing = UNTRACED
     last_request_id: str | None = None
 
 
@@ -94,13 +100,33 @@ class Call:
         self._priority = priority
         self._departing = departing
         self._began = shared.clock.monotonic()
-        self._ends = self._began + terms.deadline
-        self._counted = request.is_message
-        self._left_at = self._began
-        self._attempts = 0
+        self._token: Token | None = None
+        self._refused: tuple[Token, Answer] | None = None
+        self._on_its_way = False
+        self._in_doubt: Answer | TransportError | None = None
+        self.attempts = 0
+
+    @property
+    def token_id(self) -> str | None:
+        """Of the token that the last request carried."""
+        return self._token.id if self._token is not None else None
+
+    @property
+    def may_have_been_sent(self) -> bool:
+        """Whether a request is on its way, or nobody knows what came of one."""
+        return self._on_its_way or self._in_doubt is not None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return self._shared.clock.monotonic() - self._began
+
+    @property
+    def _left(self) -> float:
+        return self._terms.deadline - self.seconds
 
     def message(self, to: str) -> Steps[SendResult]:
-        """Send a message made by ``message_request``. Raises APIError.
+        """Send a message made by ``message_request``. Raises APIError, and what the provider raises.
 
         A success whose body is not a JSON object is a TransportError with ``status`` set: the
         message may have been accepted.
@@ -114,113 +140,151 @@ class Call:
             status=_text(body.get("status")),
             to=_text(body.get("to")) or to,
             request_id=answer.headers.get("x-request-id"),
-            attempts=self._attempts,
+            attempts=self.attempts,
             headers=answer.headers,
         )
 
     def response(self) -> Steps[Response]:
-        """Send any request. Raises APIError; TransportError for a success that is not JSON."""
+        """Send any request. Raises like ``message``; TransportError for a success that is not JSON."""
         answer = yield from self._succeed()
         body = self._json(answer) if answer.body.strip() else None
         return Response(answer.status, answer.headers, body)
 
     def _succeed(self) -> Steps[Answer]:
-        """Attempts until one succeeds. Raises the error of the last where none does."""
-        refused: Token | None = None
-        another: Token | None = None
-        while True:
-            outcome, token = yield from self._attempt(another)
-            another = None
-            if isinstance(outcome, Answer):
-                if 200 <= outcome.status < 300:
+        """Attempts until one succeeds. Raises the error of the last, or what kept the next one back."""
+        try:
+            while True:
+                outcome = yield from self._attempt()
+                if isinstance(outcome, Answer) and 200 <= outcome.status < 300:
                     self._shared.budget.earn()
                     return outcome
-                if outcome.status == 401 and refused is None:
-                    refused = token
-                    another = yield NeedToken()
-                    if another != refused and self._attempts < self._terms.max_attempts:
-                        continue
-            yield from self._before_the_next(outcome)
-
-    def _attempt(self, another: Token | None) -> Steps[tuple[Answer | TransportError, Token]]:
-        shared, limits = self._shared, self._shared.limits
-        day, departure = None, None
-        try:
-            if self._counted:  # before the token is asked for: waiting would make it older
-                day = yield from limits.slot(
-                    shared.clock, ends=self._ends, since=self._began, priority=self._priority
-                )
-            token: Token = another if another is not None else (yield NeedToken())
-            if self._counted:
-                departure = yield from limits.departure(shared.clock, ends=self._ends)
-            request = self._leaving(token)
-        except BaseException:
-            if day is not None:  # it never left
-                limits.give_back(day)
+                if not self._may_try_another_token(outcome):
+                    yield from self._before_the_next(outcome)
+        except APIError as error:
+            self._in_full(error)
             raise
-        outcome: Answer | CMzonSecretsError = yield request
-        if departure is not None:
-            limits.answered(departure, shared.clock)
-            if day is not None and is_refusal(outcome):
-                limits.give_back(day)
-        if not isinstance(outcome, Answer | TransportError):
-            raise outcome  # a header or body that must not be sent, and was not
-        self._attempts += 1
-        self._learn(outcome, token, departure)
-        return outcome, token
+        except CMzonSecretsError as error:
+            if self._in_doubt is None:
+                raise
+            # What kept the next attempt back must not hide that an earlier one may have succeeded.
+            raise self._in_full(self._failure(self._in_doubt)) from error
 
-    def _leaving(self, token: Token) -> Request:
-        if self._departing is not None and self._attempts == 0:
-            self._departing()
-        within = self._ends - self._shared.clock.monotonic()
-        return replace(self._request, token=token, within=within)
+    def _attempt(self) -> Steps[Answer | TransportError]:
+        shared = self._shared
+        passage = None
+        if self._request.is_message:
+            passage = Passage(shared.limits, shared.clock, self._began + self._terms.deadline)
+        try:
+            request = yield from self._ready(passage)
+            outcome = yield from self._sent(request)
+        except BaseException:
+            if passage is not None:
+                passage.ended()
+                if not self._on_its_way:
+                    passage.give_back()
+            raise
+        self.attempts += 1
+        if passage is not None:
+            passage.answered(outcome)
+        self._learn(outcome)
+        return outcome
 
-    def _learn(
-        self, outcome: Answer | TransportError, token: Token, departure: Departure | None
-    ) -> None:
-        """What an answer says beyond this call: of the token, of the quota."""
+    def _ready(self, passage: Passage | None) -> Steps[Request]:
+        """The request, with a token, once it may leave."""
+        if self._refused is not None:
+            yield from self._current_token()  # where there is no other, no slot is needed
+        if passage is not None:  # before the token is asked for: waiting would make it older
+            yield from passage.slot(since=self._began, priority=self._priority)
+        self._token = yield from self._current_token()
+        if self._departing is not None and self.attempts == 0:
+            yield Work(self._departing)
+        if passage is not None:
+            yield from passage.departure()
+        return replace(
+            self._request,
+            token=self._token,
+            within=self._left,
+            attempt=self.attempts + 1,
+            leaving=passage.leaving if passage is not None else None,
+        )
+
+    def _sent(self, request: Request) -> Steps[Answer | TransportError]:
+        shared = self._shared
+        outcome: Answer | TransportError
+        self._on_its_way = True
+        try:
+            with shared.tracing.request(request, shared.base_url) as span:
+                headers = {**span.headers, **request.headers}
+                outcome = answer = yield replace(request, headers=headers)
+                span.came(answer)
+        except TransportError as error:
+            outcome = error.with_traceback(None)  # its frames hold it: a circle
+        except CMzonSecretsError:  # a header or body that must not be sent, and was not
+            self._on_its_way = False
+            raise
+        self._on_its_way = False
+        return outcome
+
+    def _learn(self, outcome: Answer | TransportError) -> None:
+        """What an outcome says beyond the attempt: of the call, and of the token."""
+        if is_unknown(outcome):
+            self._in_doubt = outcome
         if isinstance(outcome, TransportError):
             return
-        shared = self._shared
-        shared.last_request_id = outcome.headers.get("x-request-id") or shared.last_request_id
-        if outcome.status == 401:
-            shared.cache.invalidate(token)
-            request_id = outcome.headers.get("x-request-id")
-            shared.emit("token_rejected", token.id, request_id=request_id)
-        if departure is not None:
-            self._left_at = departure.at
-            now = shared.clock.now()
-            quota = quota_in(outcome.headers, now)
-            if quota is not None:
-                shared.limits.heed(quota, now)
+        shared, request_id = self._shared, outcome.headers.get("x-request-id")
+        shared.last_request_id = request_id or shared.last_request_id
+        if outcome.status == 401 and self._token is not None:
+            shared.cache.invalidate(self._token)
+            shared.emit("token_rejected", self._token.id, request_id=request_id)
+
+    def _may_try_another_token(self, outcome: Answer | TransportError) -> bool:
+        """Remember the token that was refused first; whether this was it, so that another may do."""
+        if not isinstance(outcome, Answer) or outcome.status != 401 or self._token is None:
+            return False
+        if self._refused is not None or self.attempts >= self._terms.max_attempts:
+            return False
+        self._refused = self._token, outcome
+        return True
+
+    def _current_token(self) -> Steps[Token]:
+        token: Token = yield NeedToken()
+        if self._refused is not None and token == self._refused[0]:
+            raise self._failure(self._refused[1])
+        if self._left <= 0:
+            uri = self._shared.cache.uri
+            raise ProviderUnavailable(
+                f"{uri} — the token came after this call's deadline, and nothing was sent with it",
+                uri=uri,
+                hint="allow a longer deadline",
+            )
+        return token
 
     def _before_the_next(self, outcome: Answer | TransportError) -> Steps[None]:
         """Wait for the next attempt, or raise the error of this one."""
-        shared = self._shared
-        elapsed = shared.clock.monotonic() - self._began
         chance = random.random()  # noqa: S311  # it spreads load and guards nothing
-        verdict = decide(Attempt(self._attempts, outcome, elapsed), self._terms, chance=chance)
-        if isinstance(outcome, Answer) and outcome.status == 429 and self._counted:
-            wait = verdict.seconds if isinstance(verdict, Wait) else retry_after(outcome)
-            shared.limits.hold(wait or 1.0, shared.clock, left_at=self._left_at)
-        if isinstance(verdict, Stop) or not shared.budget.spend(verdict):
+        attempt = Attempt(self.attempts, outcome, self.seconds)
+        verdict = decide(attempt, self._terms, chance=chance)
+        if isinstance(verdict, Stop) or not self._shared.budget.spend(verdict):
             raise self._failure(outcome)
-        shared.emit(
-            "message_retried" if self._counted else "request_retried",
-            attempt=self._attempts,
+        self._shared.emit(
+            "message_retried" if self._request.is_message else "request_retried",
+            self.token_id,
+            attempt=self.attempts,
             wait=round(verdict.seconds, 3),
             status=outcome.status,
         )
-        if not (verdict.everybody and self._counted):  # else the limits hold it back
-            yield Sleep(verdict.seconds)
+        yield Sleep(verdict.seconds)
 
     def _failure(self, outcome: Answer | TransportError) -> APIError:
         if isinstance(outcome, TransportError):
-            error: APIError = outcome
-        else:
-            error = api_error(outcome, what=f"{self._request.method} {self._request.path}")
-            error.may_have_been_sent = is_unknown(outcome)
-        error.attempts = self._attempts
+            return outcome
+        what = f"{self._request.method} {self._request.path}"
+        return api_error(without_message(outcome, self._request), what=what)
+
+    def _in_full(self, error: APIError) -> APIError:
+        """``error`` with what the call knows and an answer does not."""
+        error.attempts = self.attempts
+        error.may_have_been_sent = self._in_doubt is not None
         return error
 
     def _json(self, answer: Answer) -> Any:
@@ -238,7 +302,7 @@ class Call:
             headers=answer.headers,
             hint="check before sending it again",
         )
-        error.attempts = self._attempts
+        error.attempts = self.attempts
         return error
 
 

@@ -15,23 +15,30 @@ from datetime import datetime, timedelta
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Self
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
-from cmzon_secrets.client.arrivals import Arrivals, Departure
+from cmzon_secrets.client.arrivals import NO_WAIT, Arrivals, Departure
 from cmzon_secrets.client.day import DayCount
 from cmzon_secrets.client.effects import Park, Sleep, Steps, Work
 from cmzon_secrets.client.spacing import HORIZON, Spacing
 from cmzon_secrets.client.turns import Ticket, Turns
 from cmzon_secrets.client.usage import Quota, Usage
 from cmzon_secrets.clock import Clock
-from cmzon_secrets.errors import ConfigurationError, RateLimited
+from cmzon_secrets.errors import ConfigurationError, RateLimited, shielded
+from cmzon_secrets.events import Subscriber
 from cmzon_secrets.forks import renew_in_child
+
+if TYPE_CHECKING:
+    from cmzon_secrets.client.shared_limits import SharedLimits
 
 __all__ = ["RateLimits"]
 
 MESSAGES_PER_SECOND = 80
 MESSAGES_PER_DAY = 10_000
 MESSAGES_PER_DAY_NEW_ACCOUNT = 1_000
+PROCESSES = 8
+"""How many processes share limits at most, unless they say otherwise."""
 
 ARRIVAL_JITTER = 0.02
 """Seconds by which one region's network brings messages together; over the internet, 0.05."""
@@ -59,9 +66,9 @@ class RateLimits:
         arrival_jitter: float = ARRIVAL_JITTER,
         state: str | Path | None = None,
     ) -> None:
-        _check_positive("per_second", per_second)
-        _check_positive("per_day", per_day)
-        if not 0 <= arrival_jitter < 60:
+        _check_limit("per_second", per_second)
+        _check_limit("per_day", per_day, whole=True)
+        if not _is_number(arrival_jitter) or not 0 <= arrival_jitter <= 60:
             raise ConfigurationError("arrival_jitter — seconds from 0 to 60 are needed")
         self.per_second = per_second
         self.per_day = per_day
@@ -72,7 +79,7 @@ class RateLimits:
         self._arrivals = None if per_second is None else Arrivals(per_second, arrival_jitter)
         self._day = _day_count(per_day, state)
         self._quota: Quota | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # see ``turns``
         renew_in_child(self)
 
     @classmethod
@@ -84,6 +91,33 @@ class RateLimits:
     def unlimited(cls) -> Self:
         """No limits on our side; the API's own still hold."""
         return cls(per_second=None, per_day=None)
+
+    @staticmethod
+    @shielded
+    def shared(
+        url: str,
+        *,
+        account: str,
+        per_second: float = MESSAGES_PER_SECOND,
+        per_day: int | None = MESSAGES_PER_DAY,
+        arrival_jitter: float = ARRIVAL_JITTER,
+        processes: int = PROCESSES,
+        ca: str | None = None,
+        subscriber: Subscriber | None = None,
+    ) -> SharedLimits:
+        """One account's limits for all processes and hosts that name the same Redis; see there."""
+        from cmzon_secrets.client.shared_limits import SharedLimits
+
+        return SharedLimits(
+            url,
+            account=account,
+            per_second=per_second,
+            per_day=per_day,
+            arrival_jitter=arrival_jitter,
+            processes=processes,
+            ca=ca,
+            subscriber=subscriber,
+        )
 
     def slot(
         self, clock: Clock, *, ends: float, since: float, priority: int = 0
@@ -144,7 +178,9 @@ class RateLimits:
         """The day's messages, as the API said last and as they were counted here."""
         with self._lock:
             self._day.turn(now)
-            said = self._quota if self._quota is not None else self._counted()
+            said = self._quota
+            if said is None or (said.resets_at is not None and said.resets_at <= now):
+                said = self._counted()
             return Usage(said.limit, said.remaining, said.resets_at, self._day.sent, request_id)
 
     def _counted(self) -> Quota:
@@ -158,29 +194,38 @@ class RateLimits:
             if not ticket.called:
                 yield Park(ticket, _left(clock, ends))
                 continue
-            wait, day = yield from self._reserve(clock)
+            wait, day = yield from self._reserve(clock, ends)
             if day is not None:
                 return wait, day
-            yield Sleep(_in_time(wait, clock, ends) - HORIZON)
+            # Not to the very horizon: by a rounding error it would not be reached.
+            yield Sleep(_in_time(wait, clock, ends) - 0.9 * HORIZON)
 
-    def _reserve(self, clock: Clock) -> Steps[tuple[float, datetime | None]]:
+    def _reserve(self, clock: Clock, ends: float) -> Steps[tuple[float, datetime | None]]:
         """The seconds until the next slot, and the day it was taken for; None: it is too early to take it."""
-        while not self._day.ready(clock.now()):
-            granted = yield Work(partial(self._day.fetch, clock.now()))
+        while True:
             with self._lock:
-                self._day.accept(granted)
+                now, monotonic = clock.now(), clock.monotonic()
+                self._day.check(now)
+                wait = self._spacing.wait(monotonic)
+                if wait > HORIZON:
+                    return wait, None
+                day = self._day.take(now + timedelta(seconds=wait))
+                if day is not None:
+                    self._spacing.take(monotonic)
+                    return wait, day
+            yield Work(partial(self._fetch, now, _left(clock, ends)))
+
+    def _fetch(self, now: datetime, within: float) -> None:
+        """More of the day's messages. All in one: what is fetched is not lost where nobody waits any more."""
+        fetched = self._day.fetch(now, within)
         with self._lock:
-            now = clock.now()
-            self._day.check(now)
-            wait = self._spacing.take(clock.monotonic())
-            if wait > HORIZON:
-                return wait, None
-            return wait, self._day.take(now + timedelta(seconds=wait))
+            self._day.accept(fetched)
 
     def _depart(self, now: float) -> Departure | float:
         with self._lock:
-            if self._spacing.paused_until > now:
-                return self._spacing.paused_until - now
+            paused = self._spacing.paused_until - now
+            if paused > NO_WAIT:
+                return paused
             return Departure(now) if self._arrivals is None else self._arrivals.depart(now)
 
     def _check_day(self, now: datetime) -> None:
@@ -188,12 +233,26 @@ class RateLimits:
             self._day.check(now)
 
     def close(self) -> None:
-        """Let go of the file, where there is one; what was counted ahead is given back to it."""
+        """Let go of the file, where there is one; what was counted ahead is given back to it.
+
+        It may wait for a disk. The limits can be used again.
+        """
         self._day.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def after_fork(self) -> None:
         """In a child: a new lock. From here on the two processes count apart, unless by ``state``."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._day.after_fork()
 
     def __repr__(self) -> str:
@@ -204,7 +263,11 @@ class RateLimits:
 
 
 def _day_count(per_day: int | None, state: str | Path | None) -> DayCount:
-    return DayCount(per_day)
+    if state is None:
+        return DayCount(per_day)
+    from cmzon_secrets.client.day_file import DayFile
+
+    return DayFile(per_day, state)
 
 
 def _left(clock: Clock, ends: float) -> float:
@@ -231,6 +294,13 @@ def _too_late(wait: float) -> RateLimited:
     return error
 
 
-def _check_positive(name: str, value: float | None) -> None:
-    if value is not None and not value > 0:
-        raise ConfigurationError(f"{name} — a number above zero, or None for no limit, is needed")
+def _check_limit(name: str, value: float | None, *, whole: bool = False) -> None:
+    if value is None:
+        return
+    if not _is_number(value) or not 0 < value < inf or (whole and value != int(value)):
+        kind = "whole number" if whole else "number"
+        raise ConfigurationError(f"{name} — a {kind} above zero, or None for no limit, is needed")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

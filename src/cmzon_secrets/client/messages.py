@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import re
 
+from cmzon_secrets.answers import Answer
 from cmzon_secrets.client.effects import MESSAGES, Request
 from cmzon_secrets.errors import RequestRejected
 
-__all__ = ["LONGEST_TEXT", "check_key", "check_message", "message_request"]
+__all__ = [
+    "LONGEST_TEXT",
+    "check_key",
+    "check_message",
+    "check_priority",
+    "message_request",
+    "without_message",
+]
 
 LONGEST_TEXT = 4096
 """Characters."""
@@ -44,12 +52,17 @@ def check_message(to: str, message: str) -> None:
             "to — not a phone number in E.164: + and 7 to 15 digits, the first not 0",
             hint='for example "+1234567890"',
         )
-    if not isinstance(message, str) or not message or not _is_encodable(message):
+    if not isinstance(message, str) or not message:
         raise RequestRejected("message — a text that is not empty is needed")
     if len(message) > LONGEST_TEXT:
         raise RequestRejected(
             f"message — {len(message)} characters; at most {LONGEST_TEXT} fit into one",
             hint="send it in parts",
+        )
+    if not _is_encodable(message):
+        raise RequestRejected(
+            "message — it holds half of a character (a lone surrogate)",
+            hint='decode the text with errors="replace" where it is read',
         )
 
 
@@ -61,9 +74,25 @@ def check_key(key: str) -> None:
         )
 
 
+def check_priority(priority: int) -> None:
+    """Raises RequestRejected for a priority that cannot be compared with others."""
+    if not isinstance(priority, int):
+        raise RequestRejected("priority — a whole number is needed")
+
+
+def without_message(answer: Answer, request: Request) -> Answer:
+    """``answer`` with the number and the text of a message masked, for errors carry its words."""
+    match request.json:
+        case {"to": str(to), "text": {"body": str(text)}} if to and text:
+            number = rf"(?<!\d)\+?{re.escape(to.removeprefix('+'))}(?!\d)"
+            echo = rf"{number}|(?<!\w){re.escape(text)}(?!\w)"
+            return answer.masked(re.compile(echo))
+    return answer
+
+
 def _is_encodable(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:  # a lone surrogate: half of a character
+    except UnicodeEncodeError:
         return False
     return True

@@ -7,14 +7,16 @@ what came                             then
                                       body and header. Everybody waits, not one call
 408, 425, 503, 5xx that carry the     again, after exponential backoff with full jitter, or when
 vendor's error body                   the API says, whichever is later
-no answer, never left                 the same
+no answer, never left                 the same, but for a certificate that is not trusted
 no answer, may have been sent; 504;   only where the request may be repeated: its method is
-a gateway's own 5xx; a success that   idempotent (RFC 9110 §9.2.2), or it carries a key that the
-cannot be read                        API is trusted to honour. Else the outcome is unknown, and
+a gateway's own 5xx                   idempotent (RFC 9110 §9.2.2), or it carries a key that the
+                                      API is trusted to honour. Else the outcome is unknown, and
                                       that is reported
 401                                   not here: another token is tried once (``exchange``)
 403 and every other status            never
 ====================================  =========================================================
+
+That the vendor's own error, and a 503 whoever sent it, mean "not processed" is **assumed**.
 
 Nothing is sent again past ``max_attempts``, past the deadline, or when the budget is spent: what
 fails everywhere must not be met with several times the load.
@@ -117,7 +119,7 @@ def is_refusal(outcome: Answer | CMzonSecretsError) -> bool:
 
 def _may_help(outcome: Answer | TransportError) -> bool:
     if isinstance(outcome, TransportError):
-        return True
+        return outcome.retryable
     return outcome.status >= 500 or outcome.status == 429 or outcome.status in _NOT_PROCESSED
 
 

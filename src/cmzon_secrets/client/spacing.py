@@ -33,18 +33,20 @@ class Spacing:
         self.paused_until = -inf
         """No message leaves before, whenever its slot was taken."""
 
-    def take(self, now: float) -> float:
-        """The seconds until the next slot, which is taken where they are at most HORIZON."""
-        at = max(self._free_at, self.paused_until, now)
-        if at - now <= HORIZON:
-            self._free_at = at + 1.0 / self.pace(now)
-        return at - now
+    def wait(self, now: float) -> float:
+        """The seconds until the next slot."""
+        return max(self._free_at - now, self.paused_until - now, 0.0)
+
+    def take(self, now: float) -> None:
+        """Take the next slot."""
+        self._free_at = now + self.wait(now) + 1.0 / self.pace(now)
 
     def pace(self, now: float) -> float:
         """Slots a second, as of now."""
         if self._lowered_at == -inf:
             return self._pace
-        return min(self._pace, self._lowered_to + RECOVERY * (now - self._lowered_at))
+        recovered = RECOVERY * max(0.0, now - self._lowered_at)
+        return min(self._pace, self._lowered_to + recovered)
 
     def pause(self, until: float) -> None:
         """No message before ``until``."""
@@ -53,9 +55,10 @@ class Spacing:
     def slow_down(self, now: float, *, left_at: float) -> None:
         """Too many, the API said to a message that left at ``left_at``.
 
-        Those that were on their way together say the same thing: it is heeded once.
+        Those that were on their way together say the same thing: it is heeded once. The pace
+        grows again from the end of a pause on.
         """
-        if self._pace == inf or left_at <= self._lowered_at:
+        if self._pace == inf or left_at < self._lowered_at:
             return
         self._lowered_to = max(min(SLOWEST, self._pace), self.pace(now) * SLOWER)
-        self._lowered_at = now
+        self._lowered_at = max(now, self.paused_until)

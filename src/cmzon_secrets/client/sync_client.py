@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cmzon_secrets.answers import Answer
 from cmzon_secrets.client.effects import Effect, NeedToken, Park, Request, Sleep, Steps
 from cmzon_secrets.client.exchange import Response, SendResult
 from cmzon_secrets.client.wiring import Wiring
-from cmzon_secrets.errors import CMzonSecretsError
+from cmzon_secrets.errors import shielded
 from cmzon_secrets.http import Session
+
+if TYPE_CHECKING:
+    from cmzon_secrets.client.outbox.model import Leased
+    from cmzon_secrets.client.outbox.outbox import Outbox
 
 __all__ = ["Client"]
 
@@ -22,6 +29,7 @@ _R = TypeVar("_R")
 class Client(Wiring):
     __doc__ = f"""The client for threads. Thread-safe, fork-safe. {Wiring.__doc__}"""
 
+    @shielded
     def send_message(
         self, to: str, message: str, *, idempotency_key: str | None = None, priority: int = 0
     ) -> SendResult:
@@ -38,6 +46,7 @@ class Client(Wiring):
         """
         return self._perform(self._message(to, message, idempotency_key, priority))
 
+    @shielded
     def request(
         self,
         method: str,
@@ -53,6 +62,18 @@ class Client(Wiring):
         must not be sent.
         """
         return self._perform(self._any(method, path, json, headers))
+
+    def outbox(
+        self, path: str | Path, *, keep: timedelta | float | None = timedelta(days=7)
+    ) -> Outbox:
+        """A file in which messages wait to be sent by this client; see ``Outbox``."""
+        from cmzon_secrets.client.outbox.outbox import Outbox  # not everybody has sqlite3
+
+        return Outbox(path, keep=keep, clock=self._shared.clock, client=self)
+
+    def send_queued(self, message: Leased, departing: Callable[[], None], /) -> SendResult:
+        """Send a message of an outbox; ``departing`` is called just before it leaves."""
+        return self._perform(self._queued(message, departing))
 
     def close(self) -> None:
         """Close the connections, and what a URI opened."""
@@ -75,15 +96,20 @@ class Client(Wiring):
 
     def _connect(
         self, base_url: str | None, *, ca: str | None, timeout: float, proxy: str | None
-    ) -> None:
+    ) -> str:
         self._session = Session(base_url, ca=ca, timeout=timeout, proxy=proxy)
+        return self._session.base_url
 
     def _perform(self, steps: Steps[_R]) -> _R:
         self._session.open()  # the first message would be late for its slot
-        outcome: object = None
+        resume = partial(steps.send, None)
         try:
             while True:
-                outcome = self._one(steps.send(outcome))
+                effect = resume()
+                try:
+                    resume = partial(steps.send, self._one(effect))
+                except BaseException as error:  # noqa: BLE001  # it is raised where the steps stand
+                    resume = partial(steps.throw, error)
         except StopIteration as end:
             result: _R = end.value
             return result
@@ -105,15 +131,13 @@ class Client(Wiring):
             case _:
                 return effect.function()
 
-    def _send(self, request: Request) -> Answer | CMzonSecretsError:
-        try:
-            return self._session.send(
-                request.method,
-                request.path,
-                token=request.token,
-                json=request.json,
-                headers=request.headers,
-                within=request.within,
-            )
-        except CMzonSecretsError as error:
-            return error
+    def _send(self, request: Request) -> Answer:
+        return self._session.send(
+            request.method,
+            request.path,
+            token=request.token,
+            json=request.json,
+            headers=request.headers,
+            within=request.within,
+            leaving=request.leaving,
+        )

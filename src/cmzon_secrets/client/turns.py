@@ -19,33 +19,29 @@ __all__ = ["Ticket", "Turns"]
 class Ticket:
     """A place in the queue."""
 
-    __slots__ = ("_lock", "_wake", "called", "left", "order")
+    __slots__ = ("_turns", "_wake", "left")
 
-    def __init__(self, order: tuple[float, float, int], lock: threading.Lock) -> None:
-        self.order = order
-        self.called = False
-        """Whether it is the next one's, as far as anybody said."""
-        self.left = False
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
         self._wake: Callable[[], None] | None = None
-        self._lock = lock
+        self.left = False
+
+    @property
+    def called(self) -> bool:
+        """Whether it is this one's turn, as of now: somebody more urgent may come."""
+        return self._turns.next() is self
 
     def on_call(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` once it is this one's turn; at once where it is."""
-        with self._lock:
-            self._wake = wake
-            called = self.called
-        if called:
-            wake()
+        self._wake = wake
+        if self.called:  # asked after ``wake`` is there: whoever leaves now finds it
+            self.call()
 
     def call(self) -> None:
-        """It is his turn. Called with the lock held: ``wake`` must not wait."""
-        if not self.called:
-            self.called = True
-            if self._wake is not None:
-                self._wake()
-
-    def __lt__(self, other: Ticket) -> bool:
-        return self.order < other.order
+        """It is his turn. ``wake`` must not wait."""
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake()
 
 
 class Turns:
@@ -57,30 +53,30 @@ class Turns:
 
     def after_fork(self) -> None:
         """In a child: nobody waits here, for no other thread runs."""
-        self._lock = threading.Lock()
-        self._waiting: list[Ticket] = []
+        # Re-entrant, here and in ``limits``: the garbage collector and signal handlers may end a
+        # call in the midst of another's. (Tuples, so that the heap compares without running Python.)
+        self._lock = threading.RLock()
+        self._waiting: list[tuple[float, float, int, Ticket]] = []
         self._joined = 0
 
     def join(self, priority: int, since: float) -> Ticket:
         """A place behind those of more ``priority``, and of the same who have waited longer."""
+        ticket = Ticket(self)
         with self._lock:
             self._joined += 1
-            ticket = Ticket((-priority, since, self._joined), self._lock)
-            before = self._waiting[0] if self._waiting else None
-            heapq.heappush(self._waiting, ticket)
-            if self._waiting[0] is ticket:
-                if before is not None:
-                    before.called = False  # he has to wait again
-                ticket.called = True
-            return ticket
+            heapq.heappush(self._waiting, (-priority, since, self._joined, ticket))
+        return ticket
+
+    def next(self) -> Ticket | None:
+        """Whose turn it is; None where nobody waits."""
+        with self._lock:
+            while self._waiting and self._waiting[0][-1].left:
+                heapq.heappop(self._waiting)
+            return self._waiting[0][-1] if self._waiting else None
 
     def leave(self, ticket: Ticket) -> None:
         """He has what he came for, or gave up; whoever is next now is called. Again: no change."""
-        with self._lock:
-            if ticket.left:
-                return
-            ticket.left = True
-            while self._waiting and self._waiting[0].left:
-                heapq.heappop(self._waiting)
-            if self._waiting:
-                self._waiting[0].call()
+        ticket.left = True
+        following = self.next()
+        if following is not None:
+            following.call()

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cmzon_secrets.cache import TokenCache
 from cmzon_secrets.client.effects import Request, Steps
 from cmzon_secrets.client.exchange import Call, Response, SendResult, Surroundings
 from cmzon_secrets.client.limits import RateLimits
-from cmzon_secrets.client.messages import message_request
+from cmzon_secrets.client.messages import check_priority, message_request
 from cmzon_secrets.client.retry import RetryBudget, Terms
+from cmzon_secrets.client.tracing import UNTRACED, Tracing
 from cmzon_secrets.client.usage import Usage
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock, seconds
-from cmzon_secrets.errors import CMzonSecretsError, ConfigurationError
+from cmzon_secrets.errors import ConfigurationError, shielded
 from cmzon_secrets.events import Emitter, Subscriber
 from cmzon_secrets.provider import TokenProvider
+
+if TYPE_CHECKING:
+    from cmzon_secrets.client.outbox.model import Leased
 
 __all__ = ["Idempotency", "Wiring"]
 
@@ -25,7 +30,7 @@ Idempotency = Literal["send", "trust", "off"]
 _IDEMPOTENCY = ("send", "trust", "off")
 
 
-class Wiring:
+class Wiring(ABC):
     """Sends with the current token of ``provider``, read at every attempt.
 
     ``provider``: a TokenCache, any other provider (it gets a TokenCache of the client's own), or a
@@ -34,12 +39,15 @@ class Wiring:
     ``base_url``: default ``$CMZON_BASE_URL``, else the vendor's; https, or http to this machine.
     ``limits``: one object given to several clients is shared by them; default: the vendor's.
     ``timeout``: to wait for each read or write; ``deadline``: for a whole call, with its waits and
-    retries; each a timedelta or seconds. ``max_attempts``: requests that one call may make.
+    retries (a provider's read keeps its own); each a timedelta or seconds. ``max_attempts``:
+    requests that one call may make.
     ``ca``: path of a PEM file to trust instead of the system's store. ``proxy``:
     ``http://host:port`` to tunnel through, default ``$CMZON_PROXY``.
 
     ``idempotency``: "send" puts an Idempotency-Key on every message; "trust" also relies on the API
     to honour it, so that a message whose outcome is unknown is sent again; "off" sends none.
+
+    ``tracing``: makes spans, see ``cmzon_secrets.integrations.opentelemetry``.
 
     Events: ``message_sent``, ``message_retried``, ``message_failed``, ``request_retried``,
     ``token_rejected``; ids only, no number, no text.
@@ -47,6 +55,7 @@ class Wiring:
     Raises ConfigurationError or InvalidURI for arguments that cannot work.
     """
 
+    @shielded  # a proxy's URL may hold a password
     def __init__(
         self,
         provider: TokenProvider | str,
@@ -61,15 +70,22 @@ class Wiring:
         proxy: str | None = None,
         clock: Clock | None = None,
         subscriber: Subscriber | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         if idempotency not in _IDEMPOTENCY:
             raise ConfigurationError('idempotency — unknown value; valid: "send", "trust", "off"')
+        if not isinstance(limits, RateLimits | None):
+            raise ConfigurationError(
+                f"limits — RateLimits are needed, got {type(limits).__name__}",
+                hint="RateLimits() are the vendor's, RateLimits.unlimited() none",
+            )
         if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
             raise ConfigurationError("max_attempts — a whole number, 1 or more, is needed")
         self._idempotency = idempotency
         self._max_attempts = max_attempts
         self._deadline = _above_zero("deadline", deadline)
-        self._connect(base_url, ca=ca, timeout=_above_zero("timeout", timeout), proxy=proxy)
+        patience = _above_zero("timeout", timeout)
+        base_url = self._connect(base_url, ca=ca, timeout=patience, proxy=proxy)
         self._opened = _open(provider) if isinstance(provider, str) else None
         source = self._opened if self._opened is not None else provider
         self._owns_cache = not isinstance(source, TokenCache)
@@ -81,12 +97,20 @@ class Wiring:
             budget=RetryBudget(),
             clock=clock,
             emit=Emitter(subscriber, uri=cache.uri, clock=clock),
+            base_url=base_url,
+            tracing=tracing or UNTRACED,
         )
 
+    @abstractmethod
     def _connect(
         self, base_url: str | None, *, ca: str | None, timeout: float, proxy: str | None
-    ) -> None:
-        raise NotImplementedError
+    ) -> str:
+        """Make what requests are sent with; the base URL."""
+
+    @property
+    def trusts_keys(self) -> bool:
+        """Whether the API is relied on to honour idempotency keys."""
+        return self._idempotency == "trust"
 
     @property
     def usage(self) -> Usage:
@@ -102,30 +126,68 @@ class Wiring:
         priority: int,
         departing: Callable[[], None] | None = None,
     ) -> Steps[SendResult]:
-        emit = self._shared.emit
+        with self._shared.tracing.call("POST", is_message=True) as span:
+            result = yield from self._told(to, message, key, priority, departing)
+            span.returned(result)
+            return result
+
+    def _told(
+        self,
+        to: str,
+        message: str,
+        key: str | None,
+        priority: int,
+        departing: Callable[[], None] | None,
+    ) -> Steps[SendResult]:
+        """Send a message, and tell what came of it."""
+        call = None
         try:
             request = message_request(to, message, key=self._key(key))
-            result = yield from self._call(request, priority, departing).message(to)
-        except CMzonSecretsError as error:
-            emit(
-                "message_failed",
-                error=type(error).__name__,
-                status=getattr(error, "status", None),
-                request_id=getattr(error, "request_id", None),
-            )
+            check_priority(priority)
+            call = self._call(request, priority, departing)
+            result = yield from call.message(to)
+        except BaseException as error:
+            self._tell_failure(error, call)
             raise
-        emit(
+        self._shared.emit(
             "message_sent",
+            call.token_id,
             message_id=result.id,
             request_id=result.request_id,
             attempts=result.attempts,
+            seconds=round(call.seconds, 3),
         )
         return result
+
+    def _tell_failure(self, error: BaseException, call: Call | None) -> None:
+        """Ctrl-C and cancellation count: what was on its way may arrive."""
+        in_doubt = call is not None and call.may_have_been_sent
+        self._shared.emit(
+            "message_failed",
+            call.token_id if call is not None else None,
+            error=type(error).__name__,
+            status=getattr(error, "status", None),
+            request_id=getattr(error, "request_id", None),
+            attempts=call.attempts if call is not None else 0,
+            seconds=round(call.seconds, 3) if call is not None else 0.0,
+            may_have_been_sent=getattr(error, "may_have_been_sent", in_doubt),
+        )
+
+    def _queued(self, message: Leased, departing: Callable[[], None]) -> Steps[SendResult]:
+        key = None if self._idempotency == "off" else message.key
+        return self._message(message.to, message.text, key, message.priority, departing)
 
     def _any(
         self, method: str, path: str, json: object, headers: Mapping[str, str] | None
     ) -> Steps[Response]:
-        return self._call(Request(method, path, json, dict(headers or {}))).response()
+        for name, text in (("method", method), ("path", path)):
+            if not isinstance(text, str):
+                raise ConfigurationError(f"request {name} — a text is needed")
+        request = Request(method, path, json, dict(headers or {}))
+        with self._shared.tracing.call(method, is_message=request.is_message) as span:
+            response = yield from self._call(request).response()
+            span.returned(response)
+            return response
 
     def _call(
         self,
@@ -135,7 +197,7 @@ class Wiring:
     ) -> Call:
         keyed = any(name.lower() == "idempotency-key" for name in request.headers)
         terms = Terms.of(
-            str(request.method),
+            request.method,
             max_attempts=self._max_attempts,
             deadline=self._deadline,
             trusted_key=keyed and self._idempotency == "trust",

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from cmzon_secrets.errors import ConfigurationError
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "Proxy",
     "checked_base_url",
     "checked_proxy",
     "encoded_path",
     "is_loopback",
-    "origin_of",
+    "never_leaves_this_machine",
 ]
 
 DEFAULT_BASE_URL = "https://api.cmzon.com"
@@ -41,12 +43,30 @@ def checked_base_url(url: str) -> str:
         raise ConfigurationError(
             f"base URL {url!r} — /v1 is part of each request's path", hint="leave it out here"
         )
-    _ascii_host(parts.hostname)
+    _check_host(parts.hostname, "base URL")
     return url.rstrip("/")
 
 
-def checked_proxy(url: str) -> tuple[str, tuple[str, str] | None]:
-    """A proxy's ``http://host:port``, and its user and password where the URL has them.
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Where a proxy is, and its user and password where it wants them."""
+
+    host: str
+    port: int
+    user: tuple[str, str] | None = field(default=None, repr=False)
+
+    @property
+    def address(self) -> str:
+        """As a URL, without user and password."""
+        return (
+            f"http://[{self.host}]:{self.port}"
+            if ":" in self.host
+            else f"http://{self.host}:{self.port}"
+        )
+
+
+def checked_proxy(url: str) -> Proxy:
+    """The proxy that a URL names.
 
     Only tunnels are made through it (CONNECT, RFC 9110 §9.3.6): it sees the API's name, never a
     token. Raises ConfigurationError, without repeating the URL: it may hold a password.
@@ -57,11 +77,11 @@ def checked_proxy(url: str) -> tuple[str, tuple[str, str] | None]:
             "proxy — it is not http://host:port (it is not repeated here: it may hold a password)",
             hint="TLS to the API runs through it from end to end, so that the proxy itself needs none",
         )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    address = f"http://{host}:{parts.port or 80}"
-    if parts.username is None:
-        return address, None
-    return address, (unquote(parts.username), unquote(parts.password or ""))
+    _check_host(parts.hostname, "proxy")
+    user = None
+    if parts.username is not None:
+        user = (unquote(parts.username), unquote(parts.password or ""))
+    return Proxy(parts.hostname, parts.port or 80, user)
 
 
 def encoded_path(path: str) -> str:
@@ -73,10 +93,9 @@ def encoded_path(path: str) -> str:
     return quote(path, safe="/?:@!$&'()*+,;=~%[]")
 
 
-def origin_of(base_url: str) -> tuple[str, str, int | None]:
-    """Scheme, host (without brackets) and port of a checked base URL; port None: the scheme's own."""
-    parts = urlsplit(base_url)
-    return parts.scheme, parts.hostname or "", parts.port
+def never_leaves_this_machine(base_url: str) -> bool:
+    """Whether a checked base URL is of this machine itself."""
+    return is_loopback(urlsplit(base_url).hostname or "")
 
 
 def is_loopback(host: str) -> bool:
@@ -104,8 +123,11 @@ def _split(url: str, what: str) -> SplitResult:
     return parts
 
 
-def _ascii_host(host: str) -> None:
+def _check_host(host: str, what: str) -> None:
     if not host.isascii():
         raise ConfigurationError(
-            f"base URL — its host {host!r} is not ASCII", hint='write it as "xn--…" (IDNA)'
+            f"{what} — its host {host!r} is not ASCII", hint='write it as "xn--…" (IDNA)'
         )
+    labels = host.removesuffix(".").split(".")
+    if ":" not in host and not all(0 < len(label) < 64 for label in labels):  # RFC 1035 §2.3.4
+        raise ConfigurationError(f"{what} — a label of its host is empty or longer than 63")

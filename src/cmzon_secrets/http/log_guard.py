@@ -16,7 +16,7 @@ from cmzon_secrets.tokens import MASK, Token
 __all__ = ["guard_logs", "hidden"]
 
 _TOKEN: ContextVar[Token | None] = ContextVar("token on its way", default=None)
-_LOGGERS = ("connection", "http11", "proxy")
+_LOGGERS = ("connection", "http11")
 
 
 @contextmanager

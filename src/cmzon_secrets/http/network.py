@@ -9,11 +9,12 @@ Source: HTTPCore's network backends, the interface that this implements.
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -21,8 +22,11 @@ import httpcore2
 
 from cmzon_secrets.deadline import Deadline
 from cmzon_secrets.errors import ProviderUnavailable
+from cmzon_secrets.http.addresses import Proxy
+from cmzon_secrets.http.resolving import numeric, shares
+from cmzon_secrets.http.tunnel import READ_SIZE, is_open, tunnel_request
 
-__all__ = ["Network", "time_is_up", "until"]
+__all__ = ["Network", "until"]
 
 _ENDS: ContextVar[float] = ContextVar("ends", default=float("inf"))
 
@@ -37,39 +41,34 @@ def until(ends: float) -> Iterator[None]:
         _ENDS.reset(before)
 
 
-def time_is_up() -> bool:
-    """Whether the deadline has passed."""
-    return time.monotonic() >= _ENDS.get()
-
-
-def _left(timeout: float | None) -> float:
-    """Seconds that the next step may take. Raises TimeoutError where there are none."""
-    left = _ENDS.get() - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("the deadline has passed")
-    return left if timeout is None else min(timeout, left)
-
-
 class Network(httpcore2.NetworkBackend):
-    """TCP connections whose every step is bounded."""
+    """TCP connections whose every step is bounded; through ``proxy`` where there is one."""
+
+    def __init__(self, proxy: Proxy | None = None) -> None:
+        self._proxy = proxy
 
     def connect_tcp(
         self,
         host: str,
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
+        local_address: str | None = None,  # noqa: ARG002  # the interface's
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore2.NetworkStream:
-        """Connect to the first of the host's addresses that answers."""
-        with _errors_as(httpcore2.ConnectTimeout, httpcore2.ConnectError):
-            ends = time.monotonic() + _left(timeout)
-            connection = _connect(_resolve(host, port, ends), ends)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return Stream(connection)
+        """Connect to the first of the host's addresses that answers, or to the proxy's."""
+        proxy = self._proxy
+        if proxy is None:
+            return _dialled(host, port, timeout)
+        stream = _dialled(proxy.host, proxy.port, timeout)
+        try:
+            _tunnel(stream, tunnel_request(proxy, host, port), timeout)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
 
 
-class Stream(httpcore2.NetworkStream):
+class _Stream(httpcore2.NetworkStream):
     """One connection, with TLS or without."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -88,6 +87,10 @@ class Stream(httpcore2.NetworkStream):
                 rest = rest[self._socket.send(rest) :]
 
     def close(self) -> None:
+        with suppress(OSError):
+            # It wakes a thread that waits in it. Not by SSLSocket's own, which first puts TLS aside:
+            # what another thread sends in that moment would go out in the clear.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
         self._socket.close()
 
     def start_tls(
@@ -100,7 +103,7 @@ class Stream(httpcore2.NetworkStream):
         with _errors_as(httpcore2.ConnectTimeout, httpcore2.ConnectError):
             try:
                 self._socket.settimeout(_left(timeout))
-                return Stream(
+                return _Stream(
                     ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
                 )
             except BaseException:
@@ -116,12 +119,33 @@ class Stream(httpcore2.NetworkStream):
         return None
 
 
-_Addresses = list[Any]
+def _left(timeout: float | None) -> float:
+    """Seconds that the next step may take. Raises TimeoutError where there are none."""
+    left = _ENDS.get() - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the deadline has passed")
+    return left if timeout is None else min(timeout, left)
 
 
-def _resolve(host: str, port: int, ends: float) -> _Addresses:
-    """The host's addresses. A resolver knows no timeout, so it is asked from another thread."""
-    left = ends - time.monotonic()
+def _dialled(host: str, port: int, timeout: float | None) -> _Stream:
+    with _errors_as(httpcore2.ConnectTimeout, httpcore2.ConnectError):
+        left = _left(timeout)
+        ends = time.monotonic() + left
+        connection = _connect(numeric(host, port) or _resolved(host, port, left), ends)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return _Stream(connection)
+
+
+def _tunnel(stream: _Stream, request: bytes, timeout: float | None) -> None:
+    ends = time.monotonic() + _left(timeout)
+    stream.write(request, timeout)
+    head = bytearray()
+    while not is_open(head, stream.read(READ_SIZE, max(ends - time.monotonic(), 0.001))):
+        pass
+
+
+def _resolved(host: str, port: int, left: float) -> list[Any]:
+    """The name's addresses. A resolver knows no timeout, so it is asked from another thread."""
     try:
         return Deadline(left, uri=host).call(
             socket.getaddrinfo, host, port, type=socket.SOCK_STREAM
@@ -130,12 +154,12 @@ def _resolve(host: str, port: int, ends: float) -> _Addresses:
         raise TimeoutError(f"no address of {host} within {left:.3g} s") from None
 
 
-def _connect(addresses: _Addresses, ends: float) -> socket.socket:
-    problem: OSError = OSError("the name has no address")
-    for family, kind, protocol, _, address in addresses:
+def _connect(addresses: list[Any], ends: float) -> socket.socket:
+    problem: OSError = TimeoutError("no time was left to connect")
+    for (family, kind, protocol, _, address), seconds in shares(addresses, ends):
         connection = socket.socket(family, kind, protocol)
         try:
-            connection.settimeout(max(ends - time.monotonic(), 0.001))
+            connection.settimeout(seconds)
             connection.connect(address)
         except OSError as error:
             connection.close()
@@ -149,8 +173,6 @@ def _connect(addresses: _Addresses, ends: float) -> socket.socket:
 
 
 def _is_readable(connection: socket.socket) -> bool:
-    import select
-
     if connection.fileno() < 0:
         return True
     poll = select.poll()

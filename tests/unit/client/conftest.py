@@ -18,6 +18,7 @@ from cmzon_secrets.client import Client
 from cmzon_secrets.events import Event
 from cmzon_secrets.provider import TokenProvider
 from cmzon_secrets.tokens import Token
+from servers.awaited import Awaited
 
 
 @dataclass
@@ -40,7 +41,8 @@ class Received:
 
 @dataclass
 class Reply:
-    """``fault``: "reset" sends a RST instead, "hang" nothing for a while, "close" just closes."""
+    """``fault``: "reset" sends a RST instead, "hang" nothing for a while, "close" just closes; "cut"
+    breaks off before the end of the body."""
 
     status: int = 200
     body: bytes | object = b""
@@ -54,6 +56,11 @@ ACCEPTED = Reply(
 REFUSED = Reply(401, {"error": {"code": 401, "message": "Invalid API token"}})
 
 
+def failing(status: int, **members: object) -> Reply:
+    """A refusal in the vendor's own shape."""
+    return Reply(status, {"error": {"code": status, "message": "no", **members}})
+
+
 class Server:
     """Accepts everything that carries no token in ``dead``, unless told what to ``say``."""
 
@@ -63,7 +70,7 @@ class Server:
         self.dead: set[str] = set()
         self.answer: Callable[[Received], Reply] = self._accept
         self.stopping = threading.Event()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = Listener(("127.0.0.1", 0), Handler)
         self._http.owner = self  # type: ignore[attr-defined]
         self._http.daemon_threads = True
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
@@ -77,6 +84,11 @@ class Server:
         """Give this Reply to everything."""
         self.answer = lambda _: Reply(*args, **kwargs)
 
+    def play(self, *replies: Reply) -> None:
+        """Give these first, one after the other; then accept."""
+        left = list(replies)
+        self.answer = lambda request: left.pop(0) if left else self._accept(request)
+
     def receive(self, request: Received) -> Reply:
         self.received.append(request)
         return self.answer(request)
@@ -89,6 +101,10 @@ class Server:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
+
+
+class Listener(ThreadingHTTPServer):
+    request_queue_size = 1024  # many may come at one moment
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -123,16 +139,18 @@ class Handler(BaseHTTPRequestHandler):
         return Received(self.command, self.path, headers, body)
 
     def _reply(self, reply: Reply) -> None:
-        if reply.fault is not None:
+        cut = reply.fault == "cut"
+        if reply.fault is not None and not cut:
             self._fail(reply.fault)
             return
         body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + cut))
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection = self.close_connection or cut
 
     def _fail(self, fault: str) -> None:
         self.close_connection = True
@@ -184,7 +202,13 @@ def events() -> list[Event]:
     return []
 
 
+@pytest.fixture(params=[Client, Awaited], ids=["Client", "AsyncClient"])
+def open_client(request: pytest.FixtureRequest) -> Any:
+    """``Client``, then an AsyncClient with the same face: what holds for one holds for both."""
+    return request.param
+
+
 @pytest.fixture
-def client(server: Server, vault: Vault, events: list[Event]) -> Iterator[Client]:
-    with Client(vault, base_url=server.url, timeout=5, subscriber=events.append) as client:
+def client(open_client: Any, server: Server, vault: Vault, events: list[Event]) -> Iterator[Client]:
+    with open_client(vault, base_url=server.url, timeout=5, subscriber=events.append) as client:
         yield client

@@ -2,266 +2,385 @@
 
 from __future__ import annotations
 
-import heapq
+import gc
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cmzon_secrets.client.limits import Departure, RateLimits
-from cmzon_secrets.errors import ConfigurationError, DailyLimitReached
+from cmzon_secrets.client.limits import LONGEST_PAUSE, RateLimits
+from cmzon_secrets.client.spacing import HORIZON
+from cmzon_secrets.client.usage import Quota
+from cmzon_secrets.errors import ConfigurationError, DailyLimitReached, RateLimited
+from unit.client.virtual_time import NOON, Senders, VirtualTime, most_in_any_second, rate
 
-NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-
-
-def leave(limits: RateLimits, now: datetime = NOON, *, at: float = 0.0) -> Departure:
-    departure = limits.depart(at, now)
-    assert isinstance(departure, Departure)
-    return departure
-
-
-def most_in_any_second(times: list[float]) -> int:
-    times, first, most = sorted(times), 0, 0
-    for last, moment in enumerate(times):
-        while times[first] <= moment - 1.0:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
+JITTER = 0.02
+INTERVAL = (1 + JITTER) / 80
+SEEDS = pytest.mark.parametrize("seed", range(12))
 
 
-def slots(limits: RateLimits, arrivals: list[float]) -> list[float]:
-    return [at + limits.reserve(at, NOON) for at in arrivals]
+def day_off(**options: Any) -> RateLimits:
+    return RateLimits(per_day=None, **options)
 
 
-def arrivals(
-    limits: RateLimits, wishes: list[float], there: Callable[[int], float], back: float = 0.0
-) -> list[float]:
-    """When messages arrive whose senders are ready at ``wishes``, each waiting as it is told.
-
-    ``there``: how long the n-th is on its way; ``back``: and its answer.
-    """
-    arrived, ready, under_way = [], list(wishes), []
-    heapq.heapify(ready)
-    while ready:
-        now = heapq.heappop(ready)
-        while under_way and under_way[0][0] <= now:
-            answered_at, _, message = heapq.heappop(under_way)
-            message.answered(answered_at, refused=False)
-        message = limits.depart(now, NOON)
-        if not isinstance(message, Departure):
-            heapq.heappush(ready, now + message)
-            continue
-        arrived.append(now + there(len(arrived)))
-        heapq.heappush(under_way, (arrived[-1] + back, len(arrived), message))
-    return arrived
+# ── the second ──────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_no_sliding_second_holds_more_than_the_limit(seed: int) -> None:
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from([0.0, JITTER / 2, JITTER]), min_size=1), st.integers(1, 90))
+def test_no_second_holds_more_than_80_whatever_a_network_of_that_jitter_does(delays, senders):
+    delay = (delays[n % len(delays)] for n in range(10**6))
+    world = Senders(day_off(), VirtualTime(), there=lambda: next(delay))
+    world.send_for_ever(senders, until=5.0)
+    world.time.run(5.0)
+    assert most_in_any_second(world.arrived) <= 80
+
+
+@SEEDS
+def test_not_even_where_threads_wake_up_late(seed):
     random = Random(seed)
-    arrivals = sorted(random.uniform(0, 5) for _ in range(random.randint(1, 800)))
-    assert most_in_any_second(slots(RateLimits(), arrivals)) <= 80
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_not_even_where_the_network_brings_messages_together(seed: int) -> None:
-    random = Random(seed)
-    arrived = [at + random.uniform(0, 0.02) for at in slots(RateLimits(), [0.0] * 400)]
-    assert most_in_any_second(arrived) <= 80
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_not_even_where_slots_are_used_late(seed: int) -> None:
-    random, limits = Random(seed), RateLimits()
-    late = sorted(at + random.uniform(0, 0.2) for at in slots(limits, [0.0] * 400))
-    arrived = arrivals(limits, late, lambda n: random.uniform(0, 0.01))
-    assert most_in_any_second(arrived) <= 80
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_not_even_where_the_first_messages_wait_for_their_connections(seed: int) -> None:
-    random, limits = Random(seed), RateLimits()
-    arrived = arrivals(
-        limits,
-        slots(limits, [0.0] * 400),
-        lambda n: 0.03 + (random.uniform(0.1, 0.3) if n < 8 else random.uniform(0, 0.01)),
-        back=0.03,
+    world = Senders(
+        day_off(),
+        VirtualTime(late=lambda: random.choice([0.0, random.uniform(0, 0.2)])),
+        there=lambda: random.uniform(0, JITTER / 2),
     )
-    assert most_in_any_second(arrived) <= 80
+    world.send_for_ever(100, until=8.0)
+    world.time.run(8.0)
+    assert most_in_any_second(world.arrived) <= 80
 
 
-def test_not_even_where_all_were_held_up_by_the_token_and_go_at_once() -> None:
-    limits = RateLimits()
-    slots(limits, [0.0] * 400)
-    arrived = arrivals(limits, [10.0] * 400, lambda n: 0.01, back=0.01)
-    assert most_in_any_second(arrived) <= 80
-    assert arrived[-1] < 10 + 400 / 77
+@SEEDS
+def test_not_even_where_messages_wait_for_their_connections(seed):
+    """All at the beginning, as of a server that is slow to begin with, and some later on."""
+    random = Random(seed)
+
+    def connect() -> float:
+        if len(world.slots) <= 200:
+            return max(0.0, random.uniform(1.5, 2.5) - world.time.seconds)
+        return random.choice([0.0, 0.0, 0.0, random.uniform(0, 1)])
+
+    world = Senders(
+        day_off(),
+        VirtualTime(),
+        connect=connect,
+        there=lambda: 0.03 + random.uniform(0, JITTER / 2),
+        back=lambda: 0.03,
+    )
+    world.send_for_ever(300, until=8.0)
+    world.time.run(8.0)
+    assert most_in_any_second(world.arrived) <= 80
+    assert rate(at for at in world.arrived if at > 3.0) > 50
+
+
+@SEEDS
+def test_who_sends_all_he_can_gets_nearly_all_there_is(seed):
+    random = Random(seed)
+    world = Senders(
+        day_off(),
+        VirtualTime(late=lambda: random.uniform(0, 0.01)),
+        there=lambda: 0.04 + random.uniform(0, 0.005),
+        back=lambda: 0.04 + random.uniform(0, 0.005),
+    )
+    world.send_for_ever(50, until=30.0)
+    world.time.run(30.0)
+    assert rate(world.arrived) >= 77
+    assert most_in_any_second(world.arrived) <= 80
 
 
 @pytest.mark.parametrize("latency", [0.001, 0.1, 1.0, 5.0])
-def test_an_api_that_is_slow_but_steady_costs_no_throughput(latency: float) -> None:
-    limits = RateLimits()
-    ready = slots(limits, [0.0] * 800)
-    arrived = arrivals(limits, ready, lambda n: latency / 2, back=latency / 2)
-    assert arrived == pytest.approx([at + latency / 2 for at in ready])
+def test_an_api_that_is_slow_but_steady_costs_no_throughput(latency):
+    world = Senders(day_off(), VirtualTime(), there=lambda: latency / 2, back=lambda: latency / 2)
+    for _ in range(800):
+        world.send()
+    world.time.run()
+    assert [at for at, _ in world.left] == pytest.approx([n * INTERVAL for n in range(800)])
 
 
-def test_an_api_that_hangs_halts_nobody() -> None:
-    limits = RateLimits()
-    arrived = arrivals(limits, slots(limits, [0.0] * 800), lambda n: 0.0 if n < 80 else 10.0)
-    assert 720 / (arrived[-1] - arrived[80]) > 50
-
-
-def test_slots_used_a_little_late_wait_for_nothing_more() -> None:
-    random, limits = Random(0), RateLimits()
-    late = sorted(at + random.uniform(0, 0.009) for at in slots(limits, [0.0] * 400))
-    assert arrivals(limits, late, lambda n: 0.0) == late
+def test_an_api_that_hangs_halts_nobody():
+    world = Senders(day_off(), VirtualTime(), back=lambda: 0.0 if len(world.arrived) < 80 else 10.0)
+    for _ in range(800):
+        world.send()
+    world.time.run(60.0)
+    assert rate(world.arrived[80:]) > 50
 
 
 @pytest.mark.parametrize(("per_second", "most", "span"), [(0.5, 1, 2), (1, 1, 1), (2.5, 2, 0.8)])
-def test_a_slow_limit_is_kept_as_well(per_second: float, most: int, span: float) -> None:
-    arrived = arrivals(RateLimits(per_second=per_second), [0.0] * 20, lambda n: 0.0)
-    assert most_in_any_second([at / span for at in arrived]) <= most
+def test_a_slow_limit_is_kept_as_well(per_second, most, span):
+    world = Senders(day_off(per_second=per_second), VirtualTime())
+    for _ in range(20):
+        world.send()
+    world.time.run()
+    assert most_in_any_second(at / span for at in world.arrived) <= most
 
 
-def test_a_queue_goes_out_at_nearly_the_full_rate() -> None:
-    sent = slots(RateLimits(), [0.0] * 800)
-    assert 800 / (sent[-1] - sent[0]) > 78
+def test_a_message_after_a_pause_does_not_wait_and_a_pause_saves_up_nothing():
+    world = Senders(day_off(per_second=10, arrival_jitter=0), VirtualTime())
+    world.send()
+    world.time.after(100.0, lambda: [world.send() for _ in range(3)])
+    world.time.run()
+    assert [at for at, _ in world.left] == pytest.approx([0, 100, 100.1, 100.2])
 
 
-def test_a_message_after_a_pause_does_not_wait_and_a_pause_saves_up_nothing() -> None:
-    limits = RateLimits(per_second=10, arrival_jitter=0)
-    assert [limits.reserve(at, NOON) for at in (0, 100, 100, 100)] == pytest.approx(
-        [0, 0, 0.1, 0.2]
-    )
+# ── whose turn it is ────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_slot_is_the_first_that_is_free_and_not_past() -> None:
-    limits = RateLimits(per_second=2, arrival_jitter=0)
-    assert [limits.reserve(at, NOON) for at in (4.5, 3.0, 3.0, 9.0, 9.0)] == [0, 2, 2.5, 0, 0.5]
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 3), st.integers(0, 2)), min_size=1, max_size=150))
+def test_first_come_first_served_and_the_urgent_wait_for_the_urgent_only(wishes):
+    wishes.sort()
+    world = Senders(day_off(), VirtualTime())
+    for number, (at, priority) in enumerate(wishes):
+        world.time.after(at, lambda n=number, p=priority: world.send(n, p))
+    world.time.run()
+    left = {name: at for at, name in world.left}
+    assert len(left) == len(wishes)
+    for priority in range(3):
+        theirs = [n for n in world.slots if wishes[n][1] == priority]
+        assert theirs == sorted(theirs)
+    for number, (at, priority) in enumerate(wishes):
+        ahead = sum(p >= priority for _, p in wishes[:number])
+        assert left[number] <= at + HORIZON + (ahead + 1) * INTERVAL + 1e-6
 
 
-def test_threads_get_different_slots() -> None:
-    limits, waits = RateLimits(), []
-
-    def reserve() -> None:
-        for _ in range(50):
-            waits.append(round(limits.reserve(0.0, NOON), 9))
-
-    threads = [threading.Thread(target=reserve) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(waits)) == 400
+def test_an_urgent_message_passes_a_thousand_that_wait():
+    world = Senders(day_off(), VirtualTime())
+    for _ in range(1000):
+        world.send("campaign")
+    world.time.after(5.0, lambda: world.send("code", priority=1))
+    world.time.run()
+    (at,) = (at for at, name in world.left if name == "code")
+    assert 5.0 <= at <= 5.0 + HORIZON + INTERVAL
 
 
-def test_nobody_holds_the_lock_while_it_waits() -> None:
-    limits = RateLimits(per_second=0.01)
-    limits.reserve(0.0, NOON)
-    begun = time.monotonic()
-    assert limits.reserve(0.0, NOON) > 90
-    assert time.monotonic() - begun < 30
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 2), st.integers(0, 2)), min_size=1, max_size=80),
+    st.lists(st.tuples(st.floats(0, 2), st.integers(0, 79)), max_size=60),
+)
+def test_nobody_waits_for_ever_because_others_went_away(wishes, cancellations):
+    world, callers = Senders(RateLimits(), VirtualTime()), {}
+    for number, (at, priority) in enumerate(wishes):
+        world.time.after(at, lambda n=number, p=priority: callers.update({n: world.send(n, p)}))
+    for at, number in cancellations:
+        world.time.after(at, lambda n=number: callers[n].cancel() if n in callers else None)
+    world.time.run(2.0 + len(wishes) * INTERVAL + HORIZON)
+    assert all(caller.ended for caller in callers.values())
+    assert world.limits.usage(world.time.now()).sent_today == len(world.left)
 
 
-def test_the_day_is_counted_and_its_end_is_told() -> None:
-    limits = RateLimits(per_day=3)
-    for _ in range(3):
-        limits.reserve(0.0, NOON)
-        leave(limits)
-    for refused in (limits.reserve, limits.depart):
-        with pytest.raises(DailyLimitReached, match="3 messages") as caught:
-            refused(0.0, NOON)
-        assert caught.value.resets_at == datetime(2026, 11, 25, tzinfo=UTC)
-        assert "2026-11-25 00:00 UTC" in str(caught.value.hint)
-    leave(limits, NOON + timedelta(hours=12))
+@pytest.mark.parametrize("moment", [0.0, 0.005, 0.0127, 0.4, 0.99])
+def test_who_is_cancelled_gives_back_his_place_and_his_message(moment):
+    world = Senders(RateLimits(), VirtualTime())
+    first, second, third = world.send(1), world.send(2), world.send(3)
+    world.time.run(moment)
+    for caller in (first, second, third):
+        caller.cancel()
+    world.send("last")
+    world.time.run()
+    sent = world.limits.usage(world.time.now()).sent_today
+    assert sent == len(world.left)
+    assert world.left[-1][1] == "last"
 
 
-def test_the_day_is_the_utc_day_wherever_the_clock_stands() -> None:
-    limits = RateLimits(per_day=1)
-    leave(limits, datetime.fromisoformat("2026-11-25T01:00:00+05:00"))
-    with pytest.raises(DailyLimitReached):
-        leave(limits)
+def test_a_call_that_ends_inside_another_blocks_nobody():
+    """As the garbage collector ends what a closed event loop left behind."""
+    limits, time = RateLimits(), VirtualTime()
+
+    def abandon() -> None:
+        slots = [limits.slot(time, ends=9.0, since=0.0) for _ in range(5)]
+        for steps in slots:
+            next(steps, None)
+        slots.append(slots)  # a cycle, for the collector
+        with limits._lock, limits._turns._lock:
+            del slots, steps
+            gc.collect()
+
+    thread = threading.Thread(target=abandon, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert limits._turns.next() is None
+    assert limits.usage(time.now()).sent_today == 1  # it had its slot at once, and could leave
 
 
-def test_what_is_given_back_may_be_sent_again_on_the_same_day_only() -> None:
-    limits = RateLimits(per_day=1)
-    leave(limits).answered(0.0, refused=True)
-    yesterday = leave(limits)
-    leave(limits, NOON + timedelta(days=1))
-    yesterday.answered(0.0, refused=True)
-    with pytest.raises(DailyLimitReached):
-        leave(limits, NOON + timedelta(days=1))
+def test_no_turn_within_the_deadline_is_an_error_and_nothing_is_sent():
+    world = Senders(RateLimits(per_second=10, arrival_jitter=0), VirtualTime(), patience=1.0)
+    callers = [world.send() for _ in range(30)]
+    world.time.run()
+    errors = [caller.error for caller in callers if caller.error]
+    assert len(errors) == 30 - len(world.left)
+    assert 10 <= len(world.left) <= 11
+    assert {type(error) for error in errors} == {RateLimited}
+    assert {error.status for error in errors} == {None}
+    assert "nothing was sent" in str(errors[0])
+    assert world.limits.usage(world.time.now()).sent_today == len(world.left)
 
 
-def test_what_the_day_refuses_does_not_leave_and_what_has_to_wait_is_not_counted() -> None:
-    limits = RateLimits(per_second=1, per_day=2, arrival_jitter=0)
-    leave(limits)
-    assert [limits.depart(0.5, NOON) for _ in range(3)] == [0.5] * 3
-    leave(limits, at=1.0)
-    with pytest.raises(DailyLimitReached):
-        limits.depart(2.0, NOON)
-    leave(limits, NOON + timedelta(days=1), at=2.0)
+# ── 429 ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_clock_set_back_over_midnight_does_not_undo_the_count() -> None:
-    limits = RateLimits(per_day=1)
-    leave(limits, datetime(2026, 11, 25, 0, 1, tzinfo=UTC))
-    with pytest.raises(DailyLimitReached):
-        leave(limits, datetime(2026, 11, 24, 23, 59, tzinfo=UTC))
+def test_a_429_holds_everybody_back_and_lowers_the_pace_for_a_while():
+    world = Senders(day_off(), VirtualTime())
+    world.send_for_ever(20, until=40.0)
+    world.time.after(5.0, lambda: world.limits.hold(2.0, world.time, left_at=4.9))
+    world.time.run(40.0)
+    left = [at for at, _ in world.left]
+    assert not [at for at in left if 5.0 < at < 7.0]
+    full = 80 / (1 + JITTER)
+    slower = [at for at in left if 7.0 <= at < 8.0]
+    assert full * 0.8 <= len(slower) <= full * 0.8 + 5
+    assert rate(at for at in left if at >= 25.0) >= 77
 
 
-def test_a_clock_that_was_years_ahead_does_not_block_for_years() -> None:
-    limits = RateLimits(per_day=1)
-    leave(limits, NOON + timedelta(days=9000))
-    leave(limits)
+def test_those_that_were_on_their_way_together_lower_the_pace_once():
+    world = Senders(day_off(), VirtualTime())
+    world.time.seconds = 1.0
+    for left_at in (0.7, 0.8, 0.9):
+        world.limits.hold(1.0, world.time, left_at=left_at)
+    for _ in range(100):
+        world.send()
+    world.time.run()
+    pace = 80 / (1 + JITTER) * 0.8
+    assert rate(at for at, _ in world.left if at <= 3.0) == pytest.approx(pace + 0.5, rel=0.02)
 
 
-def test_a_new_account_has_a_thousand_a_day() -> None:
+def test_nobody_is_held_back_for_hours():
+    world = Senders(day_off(), VirtualTime(), patience=3600.0)
+    world.limits.hold(86_400.0, world.time)
+    world.send()
+    world.time.run()
+    assert world.left[0][0] == LONGEST_PAUSE
+
+
+def test_who_has_his_slot_is_held_back_too():
+    world = Senders(day_off(), VirtualTime())
+    world.send()
+    world.send()
+    world.limits.hold(3.0, world.time)
+    world.time.run()
+    assert [at for at, _ in world.left] == [0.0, 3.0]
+
+
+# ── the day ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_day_is_counted_and_its_end_is_told():
+    world = Senders(RateLimits(per_day=3), VirtualTime())
+    callers = [world.send() for _ in range(5)]
+    world.time.run()
+    assert len(world.left) == 3
+    for caller in callers[3:]:
+        assert isinstance(caller.error, DailyLimitReached)
+        assert "3 messages" in str(caller.error)
+        assert caller.error.resets_at == datetime(2026, 11, 25, tzinfo=UTC)
+        assert "2026-11-25 00:00 UTC" in str(caller.error.hint)
+
+
+def test_who_waits_for_a_turn_is_told_as_soon_as_the_day_is_full():
+    world = Senders(RateLimits(per_second=1, per_day=2), VirtualTime())
+    callers = [world.send() for _ in range(100)]
+    world.time.run(1.1)
+    assert all(caller.ended for caller in callers)
+
+
+def test_a_new_day_begins_at_zero():
+    world = Senders(RateLimits(per_day=1), VirtualTime())
+    world.send()
+    world.time.after(12 * 3600.0, world.send)
+    world.time.run()
+    assert len(world.left) == 2
+
+
+def test_what_the_api_says_of_the_day_is_heeded():
+    world = Senders(RateLimits(), VirtualTime())
+    ends = NOON + timedelta(hours=5)
+    world.limits.heed(Quota(10_000, 2, ends), NOON)
+    callers = [world.send() for _ in range(3)]
+    world.time.run()
+    assert len(world.left) == 2
+    error = callers[2].error
+    assert isinstance(error, DailyLimitReached)
+    assert error.resets_at == ends
+
+
+@pytest.mark.parametrize("limit", [1, 79, 80])
+def test_a_quota_of_a_second_is_not_taken_for_the_days(limit):
+    world = Senders(RateLimits(), VirtualTime())
+    world.limits.heed(Quota(limit, 0, NOON + timedelta(seconds=1)), NOON)
+    world.send()
+    world.time.run()
+    assert len(world.left) == 1
+
+
+def test_usage_is_what_the_api_said_last_while_its_day_lasts():
+    limits = RateLimits()
+    ends = NOON + timedelta(hours=1)
+    limits.heed(Quota(5000, 4000, ends), NOON)
+    usage = limits.usage(NOON, "req_1")
+    assert (usage.limit, usage.remaining, usage.resets_at) == (5000, 4000, ends)
+    assert (usage.sent_today, usage.request_id) == (1000, "req_1")
+    later = limits.usage(NOON + timedelta(hours=2))
+    assert (later.limit, later.remaining, later.sent_today) == (10_000, 10_000, 0)
+
+
+# ── what they are made with ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_account_has_a_thousand_a_day():
     assert RateLimits.new_account().per_day == 1000
     assert RateLimits.new_account().per_second == 80
     assert RateLimits().per_day == 10_000
 
 
-def test_unlimited_neither_waits_nor_counts() -> None:
-    limits = RateLimits.unlimited()
+def test_unlimited_neither_waits_nor_refuses():
+    world = Senders(RateLimits.unlimited(), VirtualTime())
     for _ in range(20_000):
-        assert limits.reserve(0.0, NOON) == 0
-        leave(limits)
+        world.send()
+    assert {at for at, _ in world.left} == {0.0}
+    assert len(world.left) == 20_000
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"per_second": 0},
-        {"per_second": -1},
-        {"per_second": float("nan")},
-        {"per_day": 0},
-        {"arrival_jitter": -0.1},
-        {"arrival_jitter": float("nan")},
-    ],
-)
-def test_a_limit_that_is_none_is_refused_by_name(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize("name", ["per_second", "per_day", "arrival_jitter"])
+@pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf"), True, "80", [80]])
+def test_a_limit_that_is_none_is_refused_by_name(name, wrong):
+    with pytest.raises(ConfigurationError, match=name):
+        RateLimits(**{name: wrong})
+
+
+@pytest.mark.parametrize("wrong", [{"per_second": 0}, {"per_day": 0}, {"per_day": 10.5}])
+def test_nothing_at_all_and_half_a_message_are_no_limits(wrong):
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
-        RateLimits(**wrong)  # type: ignore[arg-type]
+        RateLimits(**wrong)
 
 
-def test_repr_tells_the_limits() -> None:
+def test_repr_tells_the_limits():
     assert repr(RateLimits()) == "RateLimits(per_second=80, per_day=10000, arrival_jitter=0.02)"
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_forked_child_is_not_locked_out() -> None:
-    limits = RateLimits()
-    with limits._lock:  # as another thread may hold it at the fork
-        child = os.fork()
-        if child == 0:
-            signal.alarm(30)  # a deadlock ends
-            limits.reserve(0.0, NOON)
-            os._exit(0)
+def test_a_forked_child_is_not_locked_out():
+    limits, time = RateLimits(), VirtualTime()
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with limits._lock, limits._turns._lock:
+            held.set()
+            release.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # a deadlock ends
+        next(limits.slot(time, ends=9.0, since=0.0), None)
+        os._exit(0)
+    release.set()
+    thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

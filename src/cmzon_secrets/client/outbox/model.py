@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from cmzon_secrets.client.messages import check_key, check_message
+from cmzon_secrets.client.messages import check_key, check_message, check_priority
 from cmzon_secrets.errors import ConfigurationError, RequestRejected
 
 __all__ = ["Leased", "NotBefore", "Record", "State", "Summary", "Waiting", "checked"]
@@ -27,6 +27,7 @@ __all__ = ["Leased", "NotBefore", "Record", "State", "Summary", "Waiting", "chec
 NotBefore = datetime | timedelta | float | None
 """The earliest time to send at: an aware datetime, or from now a timedelta or seconds."""
 
+_MOST_URGENT = 2**31
 _LAST = datetime.max.replace(tzinfo=UTC).timestamp()
 
 
@@ -105,8 +106,8 @@ class Summary:
 def checked(
     to: str,
     text: str,
-    key: str | None,
-    not_before: NotBefore,
+    key: str | None = None,
+    not_before: NotBefore = None,
     *,
     priority: int,
     now: datetime,
@@ -115,9 +116,10 @@ def checked(
     check_message(to, text)
     if key is not None:
         check_key(key)
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        raise RequestRejected("priority — a whole number is needed")
-    moment = _moment(not_before, now)
+    check_priority(priority)
+    if not -_MOST_URGENT <= priority <= _MOST_URGENT:
+        raise RequestRejected("priority — a whole number of reasonable size is needed")
+    moment = max(_moment(not_before, now), now.timestamp())
     return Waiting(key if key is not None else str(uuid.uuid4()), to, text, moment, priority)
 
 
@@ -143,5 +145,7 @@ def tallies(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
     """Counts by state as people want them: what is being sent is not sent yet."""
     by_state = dict(counts)
     pending = by_state.get(State.PENDING, 0) + by_state.get(State.SENDING, 0)
-    settled = {str(state): by_state.get(state, 0) for state in (State.SENT, State.UNKNOWN, State.DEAD)}
+    settled = {
+        str(state): by_state.get(state, 0) for state in (State.SENT, State.UNKNOWN, State.DEAD)
+    }
     return {"pending": pending, **settled}

@@ -5,13 +5,13 @@ what came                                   the message      the run
 ==========================================  ===============  =====================================
 it was accepted                             sent             goes on
 ``may_have_been_sent``                      unknown          goes on
-the same, where keys are honoured           again, later     pauses
+the same, where keys are honoured           again, later     may pause
 RequestRejected (4xx)                       dead             goes on
 RateLimited                                 again, then      goes on: the client holds everybody
-ServerError, and it was not accepted        again, later;    pauses
+ServerError, and it was not accepted        again, later;    may pause
                                             dead after
                                             ``max_tries``
-TransportError, and it never left;          again            pauses
+TransportError, and it never left;          again            may pause
 ProviderUnavailable
 DailyLimitReached                           again            pauses until then; ends where it
                                                              is to drain the outbox
@@ -19,8 +19,8 @@ DailyLimitReached                           again            pauses until then; 
 whatever else is not the message's fault                     would fail in the same way
 ==========================================  ===============  =====================================
 
-A pause is for everybody, grows with each that follows without a success between, and is there so
-that an outage costs no message its tries.
+Where several in a row fail, with no success between, everybody pauses, longer each time: an outage
+must not cost the messages their tries.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ FIRST_WAIT, LONGEST_WAIT = 2.0, 900.0
 """Seconds until a message is tried again: the first time, doubled with each try, at the longest. So
 20 tries take about three hours."""
 
-_LONGEST_REASON = 300
+_LONGEST_REASON = 500  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """``state`` of the message and the ``reason``; ``wait``: seconds until it may be tried again.
 
-    ``pauses``: nobody sends for a while. ``resumes_at``: nobody sends before. ``ends``: the run ends.
+    ``outage``: others may fail likewise. ``resumes_at``: nobody sends before. ``ends``: the run ends.
     """
 
     state: State
     reason: str | None = None
     message_id: str | None = None
     wait: float = 0.0
-    pauses: bool = False
+    outage: bool = False
     resumes_at: datetime | None = None
     ends: bool = False
 
@@ -75,7 +75,7 @@ def judge(
     error: BaseException, message: Leased, *, started: bool, trusted: bool, max_tries: int
 ) -> Verdict:
     """What ``error`` means. ``started``: it may have left; ``trusted``: the API honours keys."""
-    reason = _reason(error, message)
+    reason = _reason(error)
     if not isinstance(error, CMzonSecretsError):  # a defect, or Ctrl-C: anything may have happened
         unknown = started and not trusted
         return Verdict(State.UNKNOWN if unknown else State.PENDING, reason, ends=True)
@@ -89,7 +89,7 @@ def judge(
         case ServerError():
             return _again(message, reason, max_tries=max_tries, at_last=State.DEAD)
         case TransportError() | ProviderUnavailable():
-            return Verdict(State.PENDING, reason, pauses=True)
+            return Verdict(State.PENDING, reason, outage=True)
         case DailyLimitReached(resets_at=moment) if moment is not None:
             return Verdict(State.PENDING, reason, resumes_at=moment)
         case _:
@@ -104,14 +104,12 @@ def _unknown(message: Leased, reason: str, *, trusted: bool, max_tries: int) -> 
 
 def _again(message: Leased, reason: str, *, max_tries: int, at_last: State) -> Verdict:
     if message.tries + 1 >= max_tries:
-        return Verdict(at_last, reason, pauses=True)
+        return Verdict(at_last, reason, outage=True)
     wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(message.tries, 16))
-    return Verdict(State.PENDING, reason, wait=wait, pauses=True)
+    return Verdict(State.PENDING, reason, wait=wait, outage=True)
 
 
-def _reason(error: BaseException, message: Leased) -> str:
-    """One line, without what the API may have repeated of the message."""
+def _reason(error: BaseException) -> str:
+    """One line; an error of ours repeats nothing of the message."""
     said = str(error) if isinstance(error, CMzonSecretsError) else type(error).__name__
-    for private, shown in ((message.text, "[text]"), (message.to, "[number]"), (message.to[1:], "[number]")):
-        said = said.replace(private, shown)
     return said[:_LONGEST_REASON]

@@ -9,6 +9,7 @@ import pytest
 
 from cmzon_secrets.client import Client
 from cmzon_secrets.errors import CMzonSecretsError
+from cmzon_secrets.testing import ManualClock
 
 TO, TEXT = "+4915112345678", "a private word"
 FIRST = "cmz_first_value"
@@ -17,7 +18,9 @@ FIRST = "cmz_first_value"
 @pytest.mark.parametrize(
     "fault", ["refused", "reset", "hang", "401", "500", "not JSON", "too long"]
 )
-def test_no_error_log_or_traceback_shows_the_token(server, vault, caplog, events, fault):
+def test_no_error_log_or_traceback_shows_the_token(
+    open_client, server, vault, caplog, events, fault
+):
     caplog.set_level(logging.DEBUG)
     for name in ("httpx2", "httpcore2"):
         caplog.set_level(logging.DEBUG, logger=name)
@@ -33,12 +36,17 @@ def test_no_error_log_or_traceback_shows_the_token(server, vault, caplog, events
     else:
         server.say(fault=fault)
     with (
-        Client(vault, base_url=url, timeout=0.3, subscriber=events.append) as client,
+        open_client(
+            vault, base_url=url, timeout=0.3, clock=ManualClock(), subscriber=events.append
+        ) as client,
         pytest.raises(CMzonSecretsError) as caught,
     ):
         client.send_message(TO, TEXT)
     shown = [shown_with_locals(caught.value), caplog.text, repr(client), repr(events)]
     assert FIRST not in "\n".join(shown)
+    shown[0] = shown_with_locals(caught.value, ours_only=True)
+    assert TO not in "\n".join(shown)
+    assert TEXT not in "\n".join(shown)
     assert reachable(caught.value).isdisjoint(
         {FIRST, f"Bearer {FIRST}", f"Bearer {FIRST}".encode()}
     )
@@ -47,7 +55,7 @@ def test_no_error_log_or_traceback_shows_the_token(server, vault, caplog, events
         assert TEXT not in text
 
 
-def test_an_interrupted_send_shows_no_token_in_its_traceback(server, vault, monkeypatch):
+def test_an_interrupted_send_shows_nothing_in_its_traceback(server, vault, monkeypatch):
     import httpcore2
 
     def interrupted(*_, **__):
@@ -58,11 +66,18 @@ def test_an_interrupted_send_shows_no_token_in_its_traceback(server, vault, monk
         monkeypatch.setattr(httpcore2.HTTP11Connection, "handle_request", interrupted)
         with pytest.raises(KeyboardInterrupt) as caught:
             client.send_message(TO, TEXT)
+        shown = shown_with_locals(caught.value, ours_only=True)
         assert FIRST not in shown_with_locals(caught.value)
+        assert TO not in shown
+        assert TEXT not in shown
 
 
-def shown_with_locals(error):
-    return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+def shown_with_locals(error, *, ours_only=False):
+    """The traceback as a reporter that prints locals has it; ``ours_only``: without the test's frames."""
+    told = traceback.TracebackException.from_exception(error, capture_locals=True)
+    if ours_only:
+        told.stack[:] = [frame for frame in told.stack if "/src/cmzon_secrets/" in frame.filename]
+    return "".join(told.format())
 
 
 def reachable(error, depth=14):

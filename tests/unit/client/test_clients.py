@@ -1,16 +1,19 @@
-"""Client over real HTTP: what goes out, with which token, and what comes of failures."""
+"""Both clients over real HTTP: what goes out, with which token, and what comes of failures."""
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import uuid
 from collections import Counter
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 
 from cmzon_secrets.cache import TokenCache
-from cmzon_secrets.client import Client, RateLimits
+from cmzon_secrets.client import RateLimits
+from cmzon_secrets.emulator import Emulator
 from cmzon_secrets.errors import (
     AuthenticationError,
     CMzonSecretsError,
@@ -22,6 +25,7 @@ from cmzon_secrets.errors import (
     RequestRejected,
     TransportError,
 )
+from cmzon_secrets.testing import ManualClock
 from cmzon_secrets.tokens import Token
 
 TO, TEXT = "+4915112345678", "a private word"
@@ -52,8 +56,8 @@ def test_every_message_has_an_idempotency_key_of_its_own(server, client):
     assert len({uuid.UUID(key) for (key,) in keys}) == 3
 
 
-def test_without_idempotency_no_key_is_sent(server, vault):
-    with Client(vault, base_url=server.url, idempotency="off") as client:
+def test_without_idempotency_no_key_is_sent(open_client, server, vault):
+    with open_client(vault, base_url=server.url, idempotency="off") as client:
         client.send_message(TO, TEXT)
         with pytest.raises(ConfigurationError, match="idempotency"):
             client.send_message(TO, TEXT, idempotency_key="order-7")
@@ -107,8 +111,10 @@ def test_a_body_that_is_not_json_is_refused(server, client, body):
     assert server.received == []
 
 
-def test_a_number_or_text_that_cannot_be_sent_sends_nothing_and_counts_nothing(server, vault):
-    with Client(vault, base_url=server.url, limits=RateLimits(per_day=1)) as client:
+def test_a_number_or_text_that_cannot_be_sent_sends_nothing_and_counts_nothing(
+    open_client, server, vault
+):
+    with open_client(vault, base_url=server.url, limits=RateLimits(per_day=1)) as client:
         for to, text in (("12345678", TEXT), (TO, "")):
             with pytest.raises(RequestRejected):
                 client.send_message(to, text)
@@ -132,9 +138,9 @@ def test_a_refused_token_is_replaced_and_the_message_goes_out(server, vault, cli
     assert [r.headers["idempotency-key"] for r in server.received[1:]] == [["order-7"]] * 2
     assert vault.calls == 2
     assert [(e.name, e.token_id) for e in events] == [
-        ("message_sent", None),
+        ("message_sent", "tok_1"),
         ("token_rejected", "tok_1"),
-        ("message_sent", None),
+        ("message_sent", "tok_2"),
     ]
 
 
@@ -150,7 +156,7 @@ def test_a_second_refusal_is_final_and_the_next_message_asks_for_the_token_anew(
     server, vault, client
 ):
     server.dead |= {FIRST, SECOND}
-    client._cache.get()
+    client._shared.cache.get()
     vault.token = Token(SECOND)
     with pytest.raises(AuthenticationError):
         client.send_message(TO, TEXT)
@@ -196,34 +202,34 @@ def test_rotations_under_eight_threads_are_seen_by_nobody(server, vault, client)
     assert vault.calls <= 1 + 2 * len(rounds)
 
 
-def test_a_cache_given_by_the_caller_is_used_and_left_open(server, vault):
+def test_a_cache_given_by_the_caller_is_used_and_left_open(open_client, server, vault):
     with TokenCache(vault) as cache:
         for _ in range(2):
-            with Client(cache, base_url=server.url) as client:
+            with open_client(cache, base_url=server.url) as client:
                 client.send_message(TO, TEXT)
         cache.get()
     assert vault.calls == 1
 
 
-def test_a_provider_given_by_the_caller_is_left_open(server, vault):
-    with Client(vault, base_url=server.url) as client:
+def test_a_provider_given_by_the_caller_is_left_open(open_client, server, vault):
+    with open_client(vault, base_url=server.url) as client:
         client.send_message(TO, TEXT)
     assert not vault.closed
 
 
-def test_a_uri_is_opened_and_what_it_opened_is_closed(server, monkeypatch):
+def test_a_uri_is_opened_and_what_it_opened_is_closed(open_client, server, monkeypatch):
     monkeypatch.setenv("SOME_TOKEN", FIRST)
     closed = []
 
     def close(provider):
         closed.append(provider)
 
-    with Client("env:SOME_TOKEN", base_url=server.url) as client:
+    with open_client("env:SOME_TOKEN", base_url=server.url) as client:
         monkeypatch.setattr(type(client._opened), "close", close)
         client.send_message(TO, TEXT)
     assert server.received[0].token == FIRST
     assert closed == [client._opened]
-    assert repr(client) == f"<Client {server.url} env:SOME_TOKEN>"
+    assert repr(client).endswith(f"Client {server.url} env:SOME_TOKEN>")
 
 
 def test_a_closed_client_says_so(server, vault, client):
@@ -251,7 +257,7 @@ def test_a_403_leaves_the_token_alone(server, vault, client):
     server.say(403, {"error": {"code": 403, "details": "Token lacks required scope"}})
     with pytest.raises(PermissionDenied, match="Token lacks required scope"):
         client.send_message(TO, TEXT)
-    client._cache.get()
+    client._shared.cache.get()
     assert vault.calls == 1
 
 
@@ -263,36 +269,27 @@ def test_a_redirect_is_not_followed(server, client):
     assert [r.path for r in server.received] == ["/v1/messages"]
 
 
-@pytest.mark.parametrize("fault", ["reset", "close"])
-def test_a_connection_lost_after_sending_may_have_been_accepted(server, client, fault):
-    server.say(fault=fault)
-    with pytest.raises(TransportError) as caught:
-        client.send_message(TO, TEXT)
-    assert caught.value.may_have_been_sent
-    assert len(server.received) == 1
-
-
-def test_a_server_that_hangs_is_given_up_after_the_timeout(server, vault):
+def test_a_server_that_hangs_is_given_up_after_the_timeout(open_client, server, vault):
     server.say(fault="hang")
     with (
-        Client(vault, base_url=server.url, timeout=timedelta(seconds=0.2)) as client,
+        open_client(vault, base_url=server.url, timeout=timedelta(seconds=0.2)) as client,
         pytest.raises(TransportError, match="ReadTimeout") as caught,
     ):
         client.send_message(TO, TEXT)
     assert caught.value.may_have_been_sent
 
 
-def test_a_server_that_is_not_there_was_sent_nothing(server, vault, events):
+def test_a_server_that_is_not_there_was_sent_nothing(open_client, server, vault, events):
     url = server.url
     server.stop()
-    with Client(vault, base_url=url, subscriber=events.append) as client:
-        with pytest.raises(TransportError, match="Connection refused") as caught:
+    with open_client(vault, base_url=url, clock=ManualClock(), subscriber=events.append) as client:
+        with pytest.raises(TransportError, match="ConnectError") as caught:
             client.send_message(TO, TEXT)
         assert not caught.value.may_have_been_sent
-        assert caught.value.status is None
-    assert [(e.name, e.facts["error"], e.facts["status"]) for e in events] == [
-        ("message_failed", "TransportError", None)
-    ]
+        assert (caught.value.status, caught.value.attempts) == (None, 5)
+    *retries, failed = events
+    assert [e.name for e in retries] == ["message_retried"] * 4
+    assert (failed.name, failed.facts["error"]) == ("message_failed", "TransportError")
 
 
 def test_an_endless_answer_is_cut_off(server, client):
@@ -301,7 +298,7 @@ def test_an_endless_answer_is_cut_off(server, client):
         client.send_message(TO, TEXT)
 
 
-def test_an_error_in_hand_is_neither_quoted_nor_stripped(server, vault):
+def test_an_error_in_hand_is_neither_quoted_nor_stripped(open_client, server, vault):
     url = server.url
     server.stop()
     mine = LookupError("somebody else's")
@@ -312,7 +309,10 @@ def test_an_error_in_hand_is_neither_quoted_nor_stripped(server, vault):
         except LookupError:
             client.send_message(TO, TEXT)
 
-    with Client(vault, base_url=url) as client, pytest.raises(TransportError) as caught:
+    with (
+        open_client(vault, base_url=url, max_attempts=1) as client,
+        pytest.raises(TransportError) as caught,
+    ):
         send_while_handling(client)
     assert "somebody else's" not in str(caught.value)
     assert mine.__traceback__ is not None
@@ -330,9 +330,9 @@ def test_an_error_in_hand_is_neither_quoted_nor_stripped(server, vault):
         ("https://api.example.com/v1", "/v1 is part"),
     ],
 )
-def test_a_base_url_that_no_token_may_be_sent_to_is_refused(vault, url, why):
+def test_a_base_url_that_no_token_may_be_sent_to_is_refused(open_client, vault, url, why):
     with pytest.raises(ConfigurationError, match=why):
-        Client(vault, base_url=url)
+        open_client(vault, base_url=url)
 
 
 @pytest.mark.parametrize(
@@ -340,21 +340,98 @@ def test_a_base_url_that_no_token_may_be_sent_to_is_refused(vault, url, why):
     [
         ({"idempotency": "yes"}, "idempotency"),
         ({"timeout": -1}, "timeout"),
+        ({"deadline": 0}, "deadline"),
+        ({"max_attempts": 0}, "max_attempts"),
+        ({"max_attempts": True}, "max_attempts"),
+        ({"max_attempts": 2.0}, "max_attempts"),
+        ({"limits": 80}, "RateLimits are needed, got int"),
         ({"base_url": ""}, None),
     ],
 )
-def test_arguments_that_cannot_work_are_refused(vault, monkeypatch, arguments, why):
+def test_arguments_that_cannot_work_are_refused(open_client, vault, monkeypatch, arguments, why):
     monkeypatch.setenv("CMZON_BASE_URL", "http://127.0.0.1:9")
     if why is None:
-        Client(vault, **arguments).close()
+        open_client(vault, **arguments).close()
         return
     with pytest.raises(ConfigurationError, match=why):
-        Client(vault, **arguments)
+        open_client(vault, **arguments)
 
 
-def test_a_token_in_place_of_a_provider_is_refused_without_showing_it():
+def test_a_token_in_place_of_a_provider_is_refused_without_showing_it(open_client):
     with pytest.raises(InvalidURI) as caught:
-        Client(FIRST)
+        open_client(FIRST)
     assert FIRST not in str(caught.value)
     with pytest.raises(ConfigurationError, match="a TokenProvider or a URI is needed, got Token"):
-        Client(Token(FIRST))
+        open_client(Token(FIRST))
+
+
+@pytest.mark.parametrize("priority", ["high", None, 1.5, float("nan")])
+def test_a_priority_that_cannot_be_compared_is_refused(server, client, priority):
+    with pytest.raises(RequestRejected, match=r"^priority — "):
+        client.send_message(TO, TEXT, priority=priority)
+    assert server.received == []
+
+
+@pytest.mark.parametrize(("method", "path"), [(None, "/v1/x"), ("GET", None), (b"GET", "/v1/x")])
+def test_a_method_or_path_that_is_no_text_is_refused(server, client, method, path):
+    with pytest.raises(ConfigurationError, match=r"request (method|path) — a text is needed"):
+        client.request(method, path)
+    assert server.received == []
+
+
+# ── what the API rejects ────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def emulated(open_client, cmzon_emulator, vault):
+    vault.token = Token(cmzon_emulator.admin_token)
+    with open_client(vault, base_url=cmzon_emulator.base_url) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"type": "text", "text": {"body": "hi"}}, "to"),
+        ({"to": "12345", "type": "text", "text": {"body": "hi"}}, "to"),
+        ({"to": TO, "type": "image", "text": {"body": "hi"}}, "type"),
+        ({"to": TO, "type": "text", "text": {"body": "x" * 5000}}, "text.body"),
+    ],
+)
+def test_a_message_that_the_api_rejects_names_the_field_and_the_remedy(emulated, body, field):
+    with pytest.raises(RequestRejected, match=f"400 Invalid request .{field} — ") as caught:
+        emulated.request("POST", "/v1/messages", json=body)
+    assert caught.value.details.startswith(f"{field} — ")
+    assert "mend what the API names" in caught.value.hint
+
+
+def test_a_key_used_again_for_another_message_is_rejected(emulated):
+    first = emulated.send_message(TO, "one", idempotency_key="order-7")
+    assert emulated.send_message(TO, "one", idempotency_key="order-7").id == first.id
+    with pytest.raises(RequestRejected) as caught:
+        emulated.send_message(TO, "two", idempotency_key="order-7")
+    assert (caught.value.status, caught.value.attempts) == (422, 1)
+    assert caught.value.details
+
+
+def test_what_the_api_echoes_of_a_message_is_masked(server, client):
+    said = f"{TO} is not on WhatsApp, and '{TEXT}' is forbidden"
+    server.say(400, {"error": {"code": 400, "message": said, "details": said}})
+    with pytest.raises(RequestRejected) as caught:
+        client.send_message(TO, TEXT)
+    shown = f"{caught.value} {caught.value.message} {caught.value.details}"
+    assert "is not on WhatsApp" in shown
+    assert TO not in shown
+    assert TEXT not in shown
+
+
+def test_every_character_arrives_as_it_was_sent(open_client, vault, tmp_path):
+    texts = ["ü👋🏽", "\u202eשלום", "a\0b", '\r\n\t\\"', "\ufeff\u2028", "x" * 4096, "👩‍👩‍👧" * 500]
+    with Emulator(state=tmp_path) as emulator:
+        vault.token = Token(emulator.admin_token)
+        with open_client(vault, base_url=emulator.base_url) as client:
+            for text in texts:
+                client.send_message(TO, text)
+    with closing(sqlite3.connect(tmp_path / "emulator.db")) as journal:
+        arrived = [body for (body,) in journal.execute("SELECT body FROM messages ORDER BY rowid")]
+    assert arrived == texts

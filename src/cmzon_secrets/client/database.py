@@ -1,0 +1,255 @@
+"""A SQLite file of our own: made private, opened, and changed durably or not at all.
+
+Write-ahead log and ``synchronous = FULL``: what a call returned from is on the disk. Several
+processes of one machine may use a file; not over a network's file system, which has no such locks.
+
+No connection crosses a fork, not even to be closed there ("How To Corrupt An SQLite Database File",
+§2.6, sqlite.org): it is closed before, and opened again by whoever needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmzon_secrets.errors import (
+    AccessDenied,
+    CMzonSecretsError,
+    ConfigurationError,
+    ProviderError,
+    ProviderUnavailable,
+)
+from cmzon_secrets.private_files import os_errors_as_ours
+
+__all__ = ["PATIENCE", "Database", "Format", "damaged"]
+
+PATIENCE = 5.0
+"""Seconds to wait for another process that writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What a file is: its ``name`` for people, the marks in its header, and the statements that make
+    its tables."""
+
+    name: str
+    application_id: int
+    version: int
+    schema: tuple[str, ...]
+
+
+class Database:
+    """The file at ``path``, made with mode 0600 where there is none. Thread-safe, fork-safe.
+
+    Raises ConfigurationError for a folder that is missing and a file that is something else,
+    AccessDenied, and ProviderUnavailable where it is locked for long or the disk is full.
+    """
+
+    def __init__(self, path: str | Path, form: Format) -> None:
+        self.uri = f"{form.name} {path}"
+        self._path = _absolute(path, self.uri)  # another working folder later changes nothing
+        self._format = form
+        self._lock = threading.RLock()  # a fork in a signal handler must not wait for itself
+        self._connection: sqlite3.Connection | None = None
+        with _FORKING:
+            _OPEN.add(self)
+        with self.reading():
+            pass
+
+    @contextmanager
+    def reading(self, within: float = PATIENCE) -> Iterator[sqlite3.Connection]:
+        """The connection, for statements that change nothing."""
+        with _FORKING:
+            pass  # who forks goes first, and not when nobody happens to be here
+        with self._lock, self._errors_as_ours():
+            if self._connection is None:
+                self._connection = self._open()
+            self._connection.execute(f"PRAGMA busy_timeout = {max(1, int(within * 1000))}")
+            yield self._connection
+
+    @contextmanager
+    def writing(
+        self, within: float = PATIENCE, *, durable: bool = True
+    ) -> Iterator[sqlite3.Connection]:
+        """The connection in a transaction: all of it is on the disk afterwards, or nothing.
+
+        ``within``: seconds to wait for other processes. ``durable`` False: safe from the end of the
+        process at once, from a loss of power only with the next that is durable; it costs no fsync.
+        """
+        with self.reading(within) as connection:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            with _transaction(connection):
+                yield connection
+
+    def close(self) -> None:
+        """Close the file; using it again opens it again."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        self._make_private()
+        connection = sqlite3.connect(
+            self._path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _make_private(self) -> None:
+        """An empty file, mode 0600, where there is none: SQLite would ask the umask."""
+        with os_errors_as_ours(self.uri):
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
+        connection.execute("PRAGMA synchronous = FULL")
+        if not self._is_ours(connection):
+            with _transaction(connection):
+                if not self._is_ours(connection):  # nobody else was first
+                    self._make_tables(connection)
+        _use_write_ahead_log(connection)
+
+    def _make_tables(self, connection: sqlite3.Connection) -> None:
+        for statement in self._format.schema:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {self._format.application_id}")
+        connection.execute(f"PRAGMA user_version = {self._format.version}")
+
+    def _is_ours(self, connection: sqlite3.Connection) -> bool:
+        """False for a new file. Raises ConfigurationError for a file that is none of ours."""
+        (mark,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if (mark, version) == (self._format.application_id, self._format.version):
+            return True
+        if mark == self._format.application_id and version > self._format.version:
+            raise ConfigurationError(
+                f"{self.uri} — it was made by a newer version of this package (format {version})",
+                hint="update cmzon-secrets here, too",
+            )
+        if mark or version or tables:
+            raise ConfigurationError(
+                f"{self.uri} — the database of another program", hint="choose another path"
+            )
+        return False
+
+    @contextmanager
+    def _errors_as_ours(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._from_sqlite(error) from error
+
+    def _from_sqlite(self, error: sqlite3.Error) -> CMzonSecretsError:
+        """By the first word of SQLite's own name for it; its text may repeat a value."""
+        name: str = getattr(error, "sqlite_errorname", "SQLITE_MISUSE")
+        kind, reason, hint = _ERRORS.get(name.split("_")[1], (ProviderUnavailable, name, None))
+        message = f"{self.uri} — {reason}"
+        if issubclass(kind, ProviderError):
+            return kind(message, uri=self.uri, hint=hint)
+        return kind(message, hint=hint)
+
+
+def _absolute(path: object, uri: str) -> Path:
+    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
+        raise ConfigurationError(f"{uri!r} — that is no path of a file")
+    return Path(path).absolute()
+
+
+def damaged(uri: str) -> ConfigurationError:
+    """The error to raise where the file called ``uri`` holds what we never wrote."""
+    return ConfigurationError(f"{uri} — the database is damaged", hint=_NOT_ONE)
+
+
+_NOT_ONE = "choose another path; where it was one, look to the disk and restore it"
+_ERRORS: dict[str, tuple[type[CMzonSecretsError], str, str | None]] = {
+    "BUSY": (
+        ProviderUnavailable,
+        "another process keeps it locked",
+        "try again; where it lasts, look for a process that hangs",
+    ),
+    "LOCKED": (ProviderUnavailable, "it is locked", "try again"),
+    "FULL": (
+        ProviderUnavailable,
+        "no space left on the disk; nothing was changed",
+        "make room on the disk",
+    ),
+    "IOERR": (ProviderUnavailable, "the disk cannot be read or written", "look to the disk"),
+    "NOTADB": (ConfigurationError, "not a database", _NOT_ONE),
+    "CORRUPT": (ConfigurationError, "the database is damaged", _NOT_ONE),
+    "CANTOPEN": (
+        AccessDenied,
+        "it cannot be opened",
+        "SQLite writes two more files beside it: check the owner and mode of the folder",
+    ),
+    "READONLY": (
+        AccessDenied,
+        "it cannot be written",
+        "check the owner and mode of the file and of its folder, and that the disk is not mounted read-only",
+    ),
+}
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")  # SQLite has done so already on a full disk
+        raise
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    ends = time.monotonic() + PATIENCE
+    while not _uses_write_ahead_log(connection) and time.monotonic() < ends:
+        time.sleep(0.01)
+
+
+def _uses_write_ahead_log(connection: sqlite3.Connection) -> bool:
+    """Two that open a new file at once: SQLite refuses one of them without waiting."""
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname == "SQLITE_BUSY":
+            return False
+        raise
+    return True
+
+
+_OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
+_FORKING = threading.RLock()
+_held: list[Database] = []
+
+
+def _before_fork() -> None:
+    _FORKING.acquire()
+    _held[:] = _OPEN
+    for database in _held:
+        database._lock.acquire()  # noqa: SLF001  # whoever is at it finishes first
+        with suppress(sqlite3.Error):
+            database.close()
+
+
+def _after_fork() -> None:
+    for database in _held:
+        database._lock.release()  # noqa: SLF001
+    _held.clear()
+    _FORKING.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -1,0 +1,236 @@
+"""The Redis that processes share their limits through: where it is, and what it is asked.
+
+All that is decided there is in ``shared_limits.lua``, one script that Redis runs as a whole. No token,
+number or text ever goes there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from cmzon_secrets.errors import ConfigurationError, missing_extra, shielded
+from cmzon_secrets.http.tls import tls_context
+
+__all__ = [
+    "WITHIN",
+    "Server",
+    "Told",
+    "Unreachable",
+    "Verdict",
+    "checked",
+    "connect",
+    "place_of",
+]
+
+WITHIN = 0.5
+"""Seconds for connecting, and for each answer."""
+
+_SCHEMES = ("redis", "rediss", "unix")
+_ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class Unreachable(Exception):  # it never leaves the limits
+    """Redis gave no answer that could be used; ``reason`` is safe to log."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Verdict(IntEnum):
+    """What the script decided: its own numbers."""
+
+    GRANTED = 0
+    LATER = 1
+    SHARE = 2
+    """Everybody keeps to his share until ``at``."""
+    DAY_OVER = 3
+    NOTED = 4
+    """No slot was wanted."""
+    VOID = 5
+    """The question came too late, and nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer. Times are microseconds of the server's clock; ``ends``, the day's end, is in seconds."""
+
+    now: int
+    verdict: Verdict
+    at: int
+    sent: int
+    limit: int | None
+    ends: int
+    epoch: int
+    processes: int
+    paused_until: int
+
+    @classmethod
+    def from_reply(cls, reply: Sequence[int]) -> Told:
+        """The script's answer, in its order."""
+        now, verdict, at, sent, limit, ends, epoch, processes, paused_until = reply
+        limited = limit if limit >= 0 else None
+        return cls(now, Verdict(verdict), at, sent, limited, ends, epoch, processes, paused_until)
+
+
+class Server:
+    """One account's figures on the Redis at ``url``. Thread-safe, fork-safe; it connects when asked.
+
+    ``ca``: a PEM file to trust besides the system's store. Raises ConfigurationError for a URL,
+    an account or a file that cannot be used, and where the extra ``redis`` is not installed.
+    """
+
+    def __init__(self, url: str, account: str, *, ca: str | None = None) -> None:
+        parts = checked(url)
+        if not isinstance(account, str) or _ACCOUNT.fullmatch(account) is None:
+            raise ConfigurationError(
+                "account — 1 to 128 letters, digits, dots, dashes, underscores"
+            )
+        self.place = place_of(parts)
+        """The URL without user and password."""
+        self.account = account
+        self._redis = connect(parts, ca)  # it never tries again: we know better what to do meanwhile
+        name = f"cmzon-secrets:{{{account}}}"
+        self._keys = (name, f"{name}:processes", f"{name}:arrivals")
+        self._answered = False
+
+    @shielded
+    def ask(self, question: Mapping[str, Any]) -> Told:
+        """Run the script once.
+
+        Raises Unreachable; ConfigurationError where Redis never answered yet and refuses us.
+        """
+        import redis
+
+        try:
+            told = Told.from_reply(self._run(json.dumps(question)))
+        except (redis.RedisError, OSError, ValueError, TypeError) as error:
+            reason, to_mend = type(error).__name__, _to_mend(error)
+        else:
+            self._answered = True
+            return told
+        # Out here: redis-py's frames hold the password, and would be this error's context.
+        if to_mend is not None and not self._answered:
+            why, hint = to_mend
+            raise ConfigurationError(f"{self.place} — {why}", hint=hint)
+        raise Unreachable(reason)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def _run(self, question: str) -> Any:
+        from redis.exceptions import NoScriptError
+
+        script, digest = _script()
+        try:
+            return self._redis.evalsha(digest, len(self._keys), *self._keys, question)
+        except NoScriptError:  # a server that started anew
+            return self._redis.eval(script, len(self._keys), *self._keys, question)
+
+
+@cache
+def _script() -> tuple[str, str]:
+    text = files("cmzon_secrets.client").joinpath("shared_limits.lua").read_text("utf-8")
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def checked(url: str) -> SplitResult:
+    """The parts of a URL that can be used. Raises ConfigurationError; never with the URL itself."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError("Redis URL — host or port cannot be read") from None
+    if parts.scheme not in _SCHEMES:
+        raise ConfigurationError(f"Redis URL — unknown scheme; valid: {', '.join(_SCHEMES)}")
+    if parts.query or parts.fragment:
+        raise ConfigurationError("Redis URL — it takes no options; ca= is an argument")
+    if parts.scheme == "unix":
+        if not parts.path.startswith("/"):
+            raise ConfigurationError("Redis URL — unix:// needs the absolute path of a socket")
+    elif not parts.hostname or port == 0:
+        raise ConfigurationError("Redis URL — a host is missing, or the port is 0")
+    elif re.fullmatch(r"(/\d{0,4})?", parts.path) is None:
+        raise ConfigurationError("Redis URL — its path is the number of a database: /0")
+    return parts
+
+
+def place_of(parts: SplitResult) -> str:
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+
+
+def connect(parts: SplitResult, ca: str | None, *, retries: int = 0, **options: Any) -> Any:
+    """A client of redis-py that connects when it is used. Raises ConfigurationError."""
+    try:
+        import redis
+        from redis.backoff import ExponentialBackoff
+        from redis.retry import Retry
+    except ImportError:
+        raise missing_extra("redis", "what processes share through a Redis") from None
+    if ca is not None and parts.scheme != "rediss":
+        raise ConfigurationError("ca — it is for rediss:// only")
+    return redis.Redis(
+        **_where(parts, ca),
+        credential_provider=_credentials(parts),  # a client's repr may show what it was given
+        socket_connect_timeout=WITHIN,
+        socket_timeout=WITHIN,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries),
+        protocol=2,
+        **options,
+    )
+
+
+def _credentials(parts: SplitResult) -> Any:
+    if not parts.password:
+        return None
+    from redis.credentials import UsernamePasswordCredentialProvider
+
+    user = unquote(parts.username) if parts.username else None
+    return UsernamePasswordCredentialProvider(user, unquote(parts.password))
+
+
+def _where(parts: SplitResult, ca: str | None) -> dict[str, Any]:
+    if parts.scheme == "unix":
+        return {"unix_socket_path": unquote(parts.path)}
+    where: dict[str, Any] = {
+        "host": parts.hostname,
+        "port": parts.port or 6379,
+        "db": int(parts.path.strip("/") or 0),
+    }
+    if parts.scheme == "rediss":
+        tls_context(ca)  # a file that cannot be used is told of now
+        where |= {"ssl": True, "ssl_check_hostname": True, "ssl_ca_certs": ca}
+    return where
+
+
+def _to_mend(error: Exception) -> tuple[str, str] | None:
+    """Why waiting does not help, and the remedy; None where it may."""
+    import ssl
+
+    from redis.exceptions import AuthenticationError, NoPermissionError
+
+    if isinstance(error, AuthenticationError):
+        return "Redis does not accept the user or the password", (
+            "both belong into the URL: redis://user:password@host:6379/0"
+        )
+    if isinstance(error, NoPermissionError):
+        return "Redis does not let this user run a command that is needed", (
+            "docs/shared-limits.md lists them"
+        )
+    if isinstance(error.__context__, ssl.SSLCertVerificationError):
+        return "its certificate is not trusted", (
+            "ca= is the PEM file of the authority that signed it; it must name this host"
+        )
+    return None

@@ -1,0 +1,141 @@
+"""What an answer means, however strange it is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cmzon_secrets.answers import MAX_RETRY_AFTER, Answer, api_error, retry_after
+from cmzon_secrets.errors import RateLimited, RequestRejected, ServerError
+from cmzon_secrets.headers import Headers
+
+DATE = {"Date": "Fri, 27 Nov 2026 12:00:00 GMT"}
+
+
+def answer(status: int, body: Any = b"", **headers: str) -> Answer:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(status, Headers({k.replace("_", "-"): v for k, v in headers.items()}), raw)
+
+
+def said(wait: object) -> Answer:
+    return answer(429, {"error": {"code": 429, "retry_after": wait}})
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds"),
+    [
+        (60, 60.0),
+        (0, 0.0),
+        (1.5, 1.5),
+        ("7", 7.0),
+        (10**400, None),
+        (1e300, MAX_RETRY_AFTER),
+        (float("inf"), MAX_RETRY_AFTER),
+        *((nonsense, None) for nonsense in (-1, -0.5, float("nan"), True, False, None)),
+        *((nonsense, None) for nonsense in ("soon", "", "-7", "nan", [60], {"s": 60})),
+        ("Fri, 27 Nov 2026 12:01:00 GMT", None),
+    ],
+)
+def test_a_wait_in_the_body_is_a_number_of_seconds_or_nothing(
+    wait: object, seconds: float | None
+) -> None:
+    assert retry_after(said(wait)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("999999999999", MAX_RETRY_AFTER),
+        ("Fri, 27 Nov 2026 12:01:00 GMT", 60.0),
+        *((nonsense, None) for nonsense in ("-7", "soon", "", "nan", "7 s", "7, 8")),
+        ("Fri, 27 Nov 2026 11:59:00 GMT", None),
+        ("Fri, 99 Nov 2026 12:01:00 GMT", None),
+    ],
+)
+def test_a_wait_in_the_header_is_seconds_or_a_date_by_the_servers_clock(
+    wait: str, seconds: float | None
+) -> None:
+    assert retry_after(answer(429, Retry_After=wait, **DATE)) == seconds
+
+
+def test_a_date_without_the_servers_own_time_says_nothing() -> None:
+    assert retry_after(answer(429, Retry_After="Fri, 27 Nov 2026 12:01:00 GMT")) is None
+
+
+def test_the_longer_wait_is_meant() -> None:
+    assert retry_after(answer(429, {"error": {"retry_after": 3}}, Retry_After="9")) == 9
+    assert retry_after(answer(429, {"error": {"retry_after": 9}}, Retry_After="3")) == 9
+    assert retry_after(answer(429, {"error": {"retry_after": -9}}, Retry_After="3")) == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"<html>", b'{"error": {"mess', b"\xff\xfe", b"null", b"[]", b'{"error": "no"}'),
+        *(b'{"error": []}', b"[" * 200_000, b'{"error": {"message": {"a": 1}}}', b"x" * 1_000_000),
+    ],
+)
+def test_a_429_is_one_whatever_its_body(body: bytes) -> None:
+    error = api_error(answer(429, body, Retry_After="9", X_Request_Id="req_1"), what="POST /x")
+    assert isinstance(error, RateLimited)
+    assert (error.status, error.retry_after, error.request_id) == (429, 9.0, "req_1")
+    assert error.headers["Retry-After"] == "9"
+    assert len(str(error)) < 500
+
+
+@pytest.mark.parametrize(
+    ("details", "shown"),
+    [
+        ("to: a phone number is needed", "to: a phone number is needed"),
+        ({"field": "to"}, '{"field": "to"}'),
+        ([{"field": "to"}], '[{"field": "to"}]'),
+        ("a\r\nb\x1b[31m", "a  b [31m"),
+        *((nothing, None) for nothing in ("", None, 7, [], {})),
+    ],
+)
+def test_details_that_name_the_field_are_told_with_a_remedy(details: object, shown: Any) -> None:
+    body = {"error": {"code": "bad_field", "message": "Invalid request", "details": details}}
+    for status in (400, 422):
+        error = api_error(answer(status, body), what="POST /v1/messages")
+        assert type(error) is RequestRejected
+        assert error.details == shown
+        assert (error.code, error.message) == ("bad_field", "Invalid request")
+        assert shown is None or shown in str(error)
+        assert "refused again" in (error.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("code", "kept"),
+    [
+        (429, 429),
+        ("limit", "limit"),
+        (True, None),
+        ([1], None),
+        ("x" * 999, "x" * 200),
+        (1.5, None),
+    ],
+)
+def test_a_code_is_a_number_or_a_short_text(code: object, kept: object) -> None:
+    assert api_error(answer(500, {"error": {"code": code}}), what="GET /x").code == kept
+
+
+def test_a_token_deep_inside_a_refusal_is_masked() -> None:
+    secret = "cmz_secret_value"
+    escaped = secret.replace("c", "\\u0063").encode()
+    for depth in (0, 10, 900):
+        deep = b'{"a":' * depth + b'"' + escaped + b'"' + b"}" * depth
+        body = b'{"error": {"message": "' + escaped + b'", "details": ' + deep + b"}}"
+        masked = answer(500, body, X_Echo=f"Bearer {secret}").without_echo(secret)
+        error = api_error(masked, what="GET /x")
+        assert isinstance(error, ServerError)
+        assert secret not in f"{error} {error.details} {masked.headers!r}"
+
+
+def test_a_success_keeps_its_body_untouched() -> None:
+    accepted = answer(201, {"token": "cmz_new"})
+    assert accepted.without_echo("cmz_new") is accepted
+    assert "cmz_new" not in repr(accepted)
