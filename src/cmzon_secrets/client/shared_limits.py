@@ -324,7 +324,8 @@ class SharedLimits(RateLimits):
             self._share.ends = ends
             return
         assert self.per_second is not None  # noqa: S101  # it was checked
-        pace = floor(self.per_second / self._parts) / (1 + self._patience)
+        # Nobody learns here of what arrived late: both may come together, a late thread and the network.
+        pace = floor(self.per_second / self._parts) / (1 + self._patience + self.arrival_jitter)
         begins = max(now + SILENCE, self._spacing.paused_until)
         self._share = Share(pace, self._part_of_day(), begins=begins, ends=ends, reason=reason)
 

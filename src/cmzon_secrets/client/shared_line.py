@@ -28,7 +28,9 @@ class Line:
         self, server: Server, figures: Mapping[str, Any], lock: AbstractContextManager[object]
     ) -> None:
         self._server = server
-        self._figures = {**figures, "member": secrets.token_hex(8)}
+        self.member = secrets.token_hex(8)
+        """The process's name there."""
+        self._figures = {**figures, "member": self.member}
         self._lock = lock
         self.clock = ServerClock()
         self.report = Report()

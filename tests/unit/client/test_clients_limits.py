@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from cmzon_secrets import AsyncClient, Client
 from cmzon_secrets.client import RateLimits
 from cmzon_secrets.errors import APIError, DailyLimitReached, ServerError
 from cmzon_secrets.testing.clock import ManualClock
+from unit.client.virtual_time import perform
 
 TO, TEXT = "+4915112345678", "a private word"
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -120,7 +122,7 @@ def test_a_message_ready_too_close_behind_others_is_held_back(server, vault, clo
     limits = RateLimits(per_second=10)
     begun = clock.monotonic()
     for _ in range(10):  # others, held up until now, that all left at this moment
-        next(limits.departure(clock, ends=begun + 60), None)
+        perform(limits.departure(clock, ends=begun + 60)).leave(begun)
     with Client(vault, base_url=server.url, limits=limits, clock=clock) as client:
         client.send_message(TO, TEXT)
     assert clock.monotonic() - begun == pytest.approx(1.01, abs=0.001)
@@ -138,7 +140,60 @@ def test_the_limits_learn_when_a_message_left_and_when_its_answer_came(server, v
     with Client(vault, base_url=server.url, limits=limits, clock=clock) as client:
         client.send_message(TO, TEXT)
     (departure,) = limits._arrivals._departures
+    assert departure.has_left
     assert (departure.at, departure.answered_at) == (left, left + 0.25)
+
+
+def test_a_message_that_waits_for_its_connection_has_not_left(open_client, vault, clock):
+    """What is sent meanwhile is counted with it: all may arrive at one moment."""
+    limits = RateLimits()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        with open_client(vault, base_url=url, limits=limits, max_attempts=1) as client:
+            sending = threading.Thread(target=suppressing(APIError, client.send_message))
+            sending.start()
+            connection, _ = listener.accept()
+            connection.recv(1)  # TLS has begun, and is never answered
+            (departure,) = limits._arrivals._departures
+            assert (departure.has_left, departure.answered_at) == (False, None)
+            connection.close()
+            sending.join()
+    assert departure.answered_at is not None  # it never left, and nobody waits for it
+
+
+def test_who_is_cancelled_on_the_way_is_not_waited_for(server, vault):
+    limits, arrived, release = RateLimits(), threading.Event(), threading.Event()
+    accept = server.answer
+
+    def answer(request):
+        arrived.set()
+        release.wait(10)
+        return accept(request)
+
+    async def main() -> None:
+        async with AsyncClient(vault, base_url=server.url, limits=limits) as client:
+            sending = asyncio.create_task(client.send_message(TO, TEXT))
+            await asyncio.to_thread(arrived.wait)
+            sending.cancel()
+            await asyncio.wait({sending})
+
+    server.answer = answer
+    try:
+        asyncio.run(main())
+    finally:
+        release.set()
+    (departure,) = limits._arrivals._departures
+    assert departure.has_left
+    assert departure.answered_at is not None
+    assert limits.usage(datetime.now(UTC)).sent_today == 1  # it may have been sent
+
+
+def suppressing(error: type[Exception], send: Any) -> Any:
+    def call() -> None:
+        with suppress(error):
+            send(TO, TEXT)
+
+    return call
 
 
 def test_clients_share_no_limits_unless_told_to(open_client, server, vault):

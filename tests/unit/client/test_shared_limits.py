@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cmzon_secrets.client.spacing import HORIZON
 from cmzon_secrets.client.usage import Quota
@@ -212,18 +210,23 @@ def test_a_clock_that_is_set_on_redis_s_machine_stops_nobody(connection):
 
 
 def outage(world, begins, lasts, how, *, staggered=lambda: 0.0):
-    """``staggered``: by how many seconds a process finds Redis later than the others."""
+    """``staggered``: by how many seconds a process finds a Redis later that started again."""
+
+    def vanish():
+        world.redis.is_there = False
 
     def back():
+        world.redis.is_there = True
+        if how == "it hung":  # it answers whoever asked meanwhile
+            for process in world.processes:
+                if process._knocking is not None:
+                    process._knock(process._line, world.time)
+            return
         for process in world.processes:
-            member = process._line._figures["member"]
-            world.redis.back_at[member] = world.time.seconds + staggered()
-        if how == "it hung":
-            world.redis.is_there = True
-        else:
-            world.redis.restart(empty=how == "it forgot")
+            world.redis.back_at[process._line.member] = world.time.seconds + staggered()
+        world.redis.restart(empty=how == "it forgot")
 
-    world.time.after(begins - world.time.seconds, lambda: setattr(world.redis, "is_there", False))
+    world.time.after(begins - world.time.seconds, vanish)
     world.time.after(begins + lasts - world.time.seconds, back)
 
 
@@ -240,21 +243,20 @@ def test_without_redis_each_sends_its_share_and_afterwards_all_of_it_again(conne
     outage(world, 5.0, 5.0, how, staggered=lambda: random.uniform(0, 1))
     world.run(20.0)
     assert most_in_any_second(world.arrived) <= 80
-    assert 3 * 77 <= len(world.between(7.0, 10.0)) <= 3 * 80
+    assert 3 * 75 <= len(world.between(7.0, 10.0)) <= 3 * 80
     assert len(world.between(15.5, 20.0)) >= 4.5 * 77
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None)
-@given(st.data())
-def test_whatever_fails_whenever_no_second_holds_more_than_80(connection, data):
-    random = Random(data.draw(st.integers(0, 10**6)))
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_fails_whenever_no_second_holds_more_than_80(connection, seed):
+    random = Random(seed)
     world = World(
         connection,
         4,
         processes=4,
         late=lambda: random.choice([0.0, random.uniform(0, 0.02)]),
-        there=lambda: random.uniform(0, JITTER / 2),
+        there=lambda: random.uniform(0, JITTER),
     )
     for senders in world.senders:  # some send all the time, some come and go
         begins = random.choice([0.0, random.uniform(0, 12)])
@@ -263,10 +265,10 @@ def test_whatever_fails_whenever_no_second_holds_more_than_80(connection, data):
             begins, lambda senders=senders, until=until: senders.send_for_ever(6, until)
         )
     at = 2.0
-    for how in data.draw(st.lists(st.sampled_from(WAYS), min_size=1, max_size=3)):
+    for _ in range(random.randint(1, 3)):
         at += random.choice([random.uniform(0.05, 2), random.uniform(2, 8)])
         lasts = random.choice([random.uniform(0.05, 1), random.uniform(1, 6)])
-        outage(world, at, lasts, how, staggered=lambda: random.uniform(0, 1))
+        outage(world, at, lasts, random.choice(WAYS), staggered=lambda: random.uniform(0, 1))
         at += lasts
     world.run(25.0)
     assert most_in_any_second(world.arrived) <= 80
