@@ -3,6 +3,8 @@
 First the limiter alone, on a clock that is a number: no wait takes time, and nothing else is
 measured. Then clients that send as fast as they are let, for a while, to a server on this machine
 that notes every arrival: nearly 80 a second, and never more than 80 within any second.
+A slot that was slept through is not made up for: where the machine has other work, the rate falls
+short. More than 80 would be a fault anywhere.
 
     python benchmarks/limits.py [SECONDS]      default: 20
 """

@@ -26,6 +26,7 @@ class Sender:
         self.told = told
         self.events = []
         self.outcomes = Counter()
+        self.answered = []  # by a clock that all processes of this machine share
         self.limits = RateLimits.shared(
             told["url"],
             account=told["account"],
@@ -80,9 +81,11 @@ class Sender:
             self.outcomes[type(error).__name__] += 1
         else:
             self.outcomes["sent"] += 1
+            self.answered.append(time.monotonic())
 
 
 if __name__ == "__main__":
     sender = Sender(json.loads(sys.argv[1]))
     asyncio.run(sender.run())
-    print(json.dumps({"outcomes": sender.outcomes, "events": sender.events}), flush=True)
+    told = {name: getattr(sender, name) for name in ("outcomes", "events", "answered")}
+    print(json.dumps(told), flush=True)

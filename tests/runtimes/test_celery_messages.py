@@ -398,7 +398,7 @@ def test_a_setting_that_makes_no_sense_is_refused_by_its_name(name, value):
     ("url", "taken"),
     [
         ("redis://there/0", "redis://there/0"),
-        ("rediss://there/0", "rediss://there/0"),
+        ("rediss://there/0?ssl_cert_reqs=required", "rediss://there/0"),
         ("amqp://there", ""),
         ("redis://a/0;redis://b/0", ""),
         (["redis://a/0", "redis://b/0"], ""),

@@ -60,14 +60,17 @@ class Arrivals:
         self._span = self._most / per_second * (1 + jitter / 2)
         self._departures: deque[Departure] = deque()
 
-    def depart(self, now: float) -> Departure | float:
-        """A message may leave now; or the seconds until one may."""
+    def wait(self, now: float) -> float:
+        """The seconds until one more message may leave; fewer, where those on their way arrive soon."""
         since = now - self._span
         arrivals = self._since(now, since)
-        if len(arrivals) >= self._most:
-            wait = arrivals[-self._most] - since
-            if wait > NO_WAIT:
-                return wait
+        return arrivals[-self._most] - since if len(arrivals) >= self._most else 0.0
+
+    def depart(self, now: float) -> Departure | float:
+        """A message may leave now; or the seconds until one may."""
+        wait = self.wait(now)
+        if wait > NO_WAIT:
+            return wait
         departure = Departure(now)
         self._departures.append(departure)
         return departure

@@ -42,6 +42,8 @@ PROCESSES = 8
 
 ARRIVAL_JITTER = 0.02
 """Seconds by which one region's network brings messages together; over the internet, 0.05."""
+LOOK_AGAIN = 0.1
+"""Seconds after which it is seen again whether a message may leave: answers come in between."""
 LONGEST_PAUSE = 60.0
 """Seconds for which a 429 holds everybody back at most; then one message finds out. It is the wait
 that the vendor's page shows."""
@@ -206,7 +208,7 @@ class RateLimits:
             with self._lock:
                 now, monotonic = clock.now(), clock.monotonic()
                 self._day.check(now)
-                wait = self._spacing.wait(monotonic)
+                wait = self._wait(monotonic)
                 if wait > HORIZON:
                     return wait, None
                 day = self._day.take(now + timedelta(seconds=wait))
@@ -214,6 +216,13 @@ class RateLimits:
                     self._spacing.take(monotonic)
                     return wait, day
             yield Work(partial(self._fetch, now, _left(clock, ends)))
+
+    def _wait(self, now: float) -> float:
+        """The seconds until the next slot, and until somebody may leave: those who wait do so in order."""
+        wait = self._spacing.wait(now)
+        if self._arrivals is None:
+            return wait
+        return max(wait, min(self._arrivals.wait(now), LOOK_AGAIN))
 
     def _fetch(self, now: datetime, within: float) -> None:
         """More of the day's messages. All in one: what is fetched is not lost where nobody waits any more."""
@@ -226,7 +235,8 @@ class RateLimits:
             paused = self._spacing.paused_until - now
             if paused > NO_WAIT:
                 return paused
-            return Departure(now) if self._arrivals is None else self._arrivals.depart(now)
+            found = Departure(now) if self._arrivals is None else self._arrivals.depart(now)
+            return found if isinstance(found, Departure) else min(found, LOOK_AGAIN)
 
     def _check_day(self, now: datetime) -> None:
         with self._lock:

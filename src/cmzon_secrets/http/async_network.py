@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ import anyio
 import httpcore2
 
 from cmzon_secrets.http.addresses import Proxy
+from cmzon_secrets.http.outgoing import Outgoing
 from cmzon_secrets.http.resolving import numeric, shares
 from cmzon_secrets.http.tunnel import READ_SIZE, is_open, tunnel_request
 
@@ -65,16 +66,24 @@ class AsyncNetwork(httpcore2.AnyIOBackend):
 
 
 class _Stream(httpcore2.AsyncNetworkStream):
-    """The engine's own before TLS, which leaves open what is cancelled in its handshake."""
+    """The engine's own, which leaves open what is cancelled in its TLS handshake. A request's head
+    leaves together with its body."""
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
+        self._outgoing = Outgoing()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        head = self._outgoing.rest()
+        if head:
+            with suppress(httpcore2.WriteError):  # as the engine does: there may be an answer
+                await self._stream.write(head, timeout)
         return await self._stream.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        await self._stream.write(buffer, timeout)
+        data = self._outgoing.add(buffer)
+        if data:
+            await self._stream.write(data, timeout)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -89,7 +98,7 @@ class _Stream(httpcore2.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109  # the interface's
     ) -> httpcore2.AsyncNetworkStream:
         async with _closed_on_failure(self._stream):
-            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+            return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
 
 
 @asynccontextmanager

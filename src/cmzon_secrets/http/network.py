@@ -23,6 +23,7 @@ import httpcore2
 from cmzon_secrets.deadline import Deadline
 from cmzon_secrets.errors import ProviderUnavailable
 from cmzon_secrets.http.addresses import Proxy
+from cmzon_secrets.http.outgoing import Outgoing
 from cmzon_secrets.http.resolving import numeric, shares
 from cmzon_secrets.http.tunnel import READ_SIZE, is_open, tunnel_request
 
@@ -69,22 +70,31 @@ class Network(httpcore2.NetworkBackend):
 
 
 class _Stream(httpcore2.NetworkStream):
-    """One connection, with TLS or without."""
+    """One connection, with TLS or without. A request's head leaves together with its body."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
+        self._outgoing = Outgoing()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        head = self._outgoing.rest()
+        if head:
+            with suppress(httpcore2.WriteError):  # as the engine does: there may be an answer
+                self._send(head, timeout)
         with _errors_as(httpcore2.ReadTimeout, httpcore2.ReadError):
             self._socket.settimeout(_left(timeout))
             return self._socket.recv(max_bytes)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._send(self._outgoing.add(buffer), timeout)
+
+    def _send(self, data: bytes, timeout: float | None) -> None:
         with _errors_as(httpcore2.WriteTimeout, httpcore2.WriteError):
-            rest = memoryview(buffer)
+            left, rest = _left(timeout), memoryview(data)  # even what is kept has a deadline
             while rest:
-                self._socket.settimeout(_left(timeout))
+                self._socket.settimeout(left)
                 rest = rest[self._socket.send(rest) :]
+                left = _left(timeout) if rest else left
 
     def close(self) -> None:
         with suppress(OSError):

@@ -197,9 +197,10 @@ def _settings() -> Settings:
 
 
 def _redis_of(broker: Any) -> str:
-    """The broker's URL where it is one Redis, and nothing otherwise."""
+    """The broker's URL where it is one Redis, without Celery's options; nothing otherwise."""
     one = isinstance(broker, str) and ";" not in broker
-    return broker if one and broker.startswith(("redis://", "rediss://")) else ""
+    is_redis = one and broker.startswith(("redis://", "rediss://"))
+    return str(broker).partition("?")[0] if is_redis else ""
 
 
 @contextmanager

@@ -111,6 +111,10 @@ class Later:
     reason: str
 
 
+_ELSEWHERE = Later(1.0, "another worker is sending it")
+"""Most are done in a moment; one that died is found out when its time is over."""
+
+
 class _Elsewhere(Exception):
     """Another worker was first. It passes through the client, which must not send."""
 
@@ -194,7 +198,7 @@ class MessageSender:
         try:
             result = self._client.send_queued(message, departing)
         except _Elsewhere:
-            return Later(1.0, "another worker is sending it")
+            return _ELSEWHERE
         except Exception as error:  # noqa: BLE001  # judged, entered, and told
             return self._not_sent(message, owner, mark, error, started=started)
         return self._sent(message, owner, result)
@@ -228,7 +232,7 @@ def _as_it_stands(known: Entry) -> Delivered | Later:
     if known.state is State.SENT:
         return Delivered(known.key, known.message_id, known.request_id)
     if known.state is State.SENDING:
-        return Later(known.busy + 1.0, "another worker is sending it")
+        return _ELSEWHERE
     raise _over(known.key, known.state, known.reason)
 
 

@@ -258,6 +258,18 @@ def test_nobody_is_held_back_for_hours():
     assert world.left[0][0] == LONGEST_PAUSE
 
 
+def test_who_would_be_held_back_past_his_deadline_is_told_at_once():
+    world = Senders(RateLimits(), VirtualTime(), patience=20.0)
+    callers = [world.send() for _ in range(50)]
+    world.limits.hold(30.0, world.time)
+    world.time.run(1.0)
+    assert all(caller.ended for caller in callers)
+    errors = [caller.error for caller in callers if caller.error]
+    assert {type(error) for error in errors} == {RateLimited}
+    assert all(29 < error.retry_after <= 30 for error in errors)
+    assert world.limits.usage(world.time.now()).sent_today == len(world.left) == 1
+
+
 def test_who_has_his_slot_is_held_back_too():
     world = Senders(day_off(), VirtualTime())
     world.send()

@@ -17,6 +17,7 @@ from cmzon_secrets.client.outbox.outbox import KEPT, WORKERS, Message, Outbox, n
 from cmzon_secrets.client.outbox.run import POLL, Progress, Run, Stop, check_workers
 from cmzon_secrets.client.outbox.verdicts import MAX_TRIES
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
+from cmzon_secrets.errors import shielded_async
 
 __all__ = ["AsyncOutbox", "AsyncSends"]
 
@@ -46,6 +47,7 @@ class AsyncOutbox:
         self._outbox = Outbox(path, keep=keep, clock=clock)
         self._client = client
 
+    @shielded_async
     async def put(
         self,
         to: str,
@@ -59,6 +61,7 @@ class AsyncOutbox:
         put = partial(self._outbox.put, key=key, not_before=not_before, priority=priority)
         return await asyncio.to_thread(put, to, message)
 
+    @shielded_async
     async def put_many(self, messages: Iterable[Message], *, priority: int = 0) -> int:
         """Like ``Outbox.put_many``."""
         return await asyncio.to_thread(self._outbox.put_many, messages, priority=priority)

@@ -110,7 +110,8 @@ UPDATE messages SET owner = :owner, lease_until = :until WHERE seq IN (
     WHERE state = 'pending' AND waits_for IS NULL AND owner IS NULL
     AND NOT EXISTS (
         SELECT 1 FROM messages AS earlier INDEXED BY lanes
-        WHERE recipient = this.recipient AND seq < this.seq AND state IN ('pending', 'sending') AND not_before <= :now)
+        WHERE recipient = this.recipient AND seq < this.seq AND state IN ('pending', 'sending')
+        AND not_before <= :now)
     AND NOT EXISTS (
         SELECT 1 FROM messages AS other INDEXED BY leased
         WHERE recipient = this.recipient AND state IN ('pending', 'sending') AND owner IS NOT NULL)
@@ -131,13 +132,24 @@ WHERE seq = :seq AND owner = :owner AND state IN ('pending', 'sending', 'unknown
 """
 
 _GIVE_UP = """
-UPDATE messages SET state = 'unknown', reason = :reason, changed_at = :now
-WHERE owner = :owner AND state = 'sending'
+UPDATE messages INDEXED BY leased SET state = 'unknown', reason = :reason, changed_at = :now
+WHERE state IN ('pending', 'sending') AND owner IS NOT NULL AND owner = :owner
+AND state = 'sending'
 """
 
 _GIVE_BACK = """
-UPDATE messages SET state = 'pending', owner = NULL, lease_until = NULL
+UPDATE messages INDEXED BY leased SET state = 'pending', owner = NULL, lease_until = NULL
 WHERE state IN ('pending', 'sending') AND owner IS NOT NULL AND owner = :owner
+"""
+
+_RENEW = """
+UPDATE messages INDEXED BY leased SET lease_until = ?
+WHERE state IN ('pending', 'sending') AND owner IS NOT NULL AND owner = ?
+"""
+
+_OWNERS = """
+SELECT owner, max(lease_until) FROM messages INDEXED BY leased
+WHERE state IN ('pending', 'sending') AND owner IS NOT NULL GROUP BY owner
 """
 
 _RETRY = """
@@ -154,6 +166,18 @@ DELETE FROM messages WHERE seq IN (
 """
 _PURGED_AT_ONCE = 1000
 """Messages: nobody waits long for the lock."""
+
+_ANY_DUE = """
+SELECT 1 FROM messages INDEXED BY lanes
+WHERE state IN ('pending', 'sending') AND not_before <= ? LIMIT 1
+"""
+
+_COUNTS = """
+SELECT 'pending', count(*) FROM messages INDEXED BY lanes WHERE state IN ('pending', 'sending')
+UNION ALL
+SELECT state, count(*) FROM messages INDEXED BY settled
+WHERE state IN ('sent', 'unknown', 'dead') GROUP BY state
+"""
 
 _LOOK = """
 SELECT key, recipient, text, state, reason, tries, message_id, put_at, due, changed_at FROM messages
@@ -234,23 +258,21 @@ class Store:
     def renew(self, owner: str, until: float) -> None:
         """The owner still works."""
         with self._database.writing(durable=False) as db:
-            db.execute(
-                "UPDATE messages SET lease_until = ? WHERE state IN ('pending', 'sending') AND owner IS NOT NULL AND owner = ?",
-                (until, owner),
-            )
+            db.execute(_RENEW, (until, owner))
 
     def let_go(self, owner: str, *, reason: str, trusted: bool, now: float) -> None:
         """The owner works no more. What it was sending is unknown, for ``reason``, unless the API is
         trusted to honour keys."""
+        values = {"owner": owner, "reason": reason, "now": now}
         with self._database.writing() as db:
-            _let_go(db, owner, reason=reason, trusted=trusted, now=now)
+            if not trusted:
+                db.execute(_GIVE_UP, values)
+            db.execute(_GIVE_BACK, values)
 
     def recover(self, owner: str, *, trusted: bool, now: float) -> None:
         """Let go of what others hold who ended in the midst of it, or whose lease is over."""
         with self._database.reading() as db:
-            held = db.execute(
-                "SELECT owner, max(lease_until) FROM messages INDEXED BY leased WHERE state IN ('pending', 'sending') AND owner IS NOT NULL GROUP BY owner"
-            ).fetchall()
+            held = db.execute(_OWNERS).fetchall()
         for other, until in held:
             if other != owner and (until < now or is_gone(other)):
                 self.let_go(
@@ -264,20 +286,13 @@ class Store:
 
     def is_drained(self, now: float) -> bool:
         """Whether no message is left whose time has come."""
-        query = "SELECT 1 FROM messages INDEXED BY lanes WHERE state IN ('pending', 'sending') AND not_before <= ? LIMIT 1"
         with self._database.reading() as db:
-            return db.execute(query, (now,)).fetchone() is None
+            return db.execute(_ANY_DUE, (now,)).fetchone() is None
 
     def counts(self) -> dict[str, int]:
         """Messages by state: pending, sent, unknown, dead."""
         with self._database.reading() as db:
-            return tallies(
-                db.execute(
-                    "SELECT 'pending', count(*) FROM messages INDEXED BY lanes WHERE state IN ('pending', 'sending')"
-                    " UNION ALL SELECT state, count(*) FROM messages INDEXED BY settled"
-                    " WHERE state IN ('sent', 'unknown', 'dead') GROUP BY state"
-                )
-            )
+            return tallies(db.execute(_COUNTS))
 
     def look(self, state: State) -> list[Record]:
         """The messages in that state, in the order in which they were put in."""
@@ -312,13 +327,6 @@ def _refuse_other_content(db: sqlite3.Connection, messages: Iterable[Waiting]) -
                 f"idempotency key — {message.key} is another message's, which is in the outbox already",
                 hint="a new message needs a new key",
             )
-
-
-def _let_go(db: sqlite3.Connection, owner: str, *, reason: str, trusted: bool, now: float) -> None:
-    values = {"owner": owner, "reason": reason, "now": now}
-    if not trusted:
-        db.execute(_GIVE_UP, values)
-    db.execute(_GIVE_BACK, values)
 
 
 def _record(row: Sequence[Any]) -> Record:

@@ -1,14 +1,19 @@
 """Sending what is in the outbox: what holds for a Client holds for an AsyncClient."""
 
+import logging
+import os
+import signal
 import threading
 import time
+import traceback
 from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 
-from cmzon_secrets import RateLimits, Token
+from cmzon_secrets import Client, RateLimits, Token
 from cmzon_secrets.client.outbox import Outbox, State, run, verdicts
+from cmzon_secrets.clock import Clock
 from cmzon_secrets.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -91,12 +96,9 @@ def test_messages_put_in_meanwhile_by_others_are_sent_too(sender, outbox, got):
     running = threading.Thread(target=sender.run, kwargs={"stop": stop})
     running.start()
     outbox.put(TO, "Hello")
-    patience = time.monotonic() + 5
-    while counts(outbox) != {"sent": 1} and time.monotonic() < patience:
-        time.sleep(0.01)
+    assert eventually(outbox, sent=1)
     stop.set()
     running.join(5)
-    assert counts(outbox) == {"sent": 1}
     assert len(got()) == 1
 
 
@@ -216,6 +218,19 @@ def test_a_bad_token_ends_the_run_and_costs_no_message_anything(open_sender, ser
         assert counts(sender) == {"sent": 30}
 
 
+def test_no_error_of_a_run_shows_a_number_or_a_text(open_sender, server, caplog):
+    caplog.set_level(logging.DEBUG)
+    server.answer = lambda request: failing(403, details=f"not to {TO}: {request.json['text']}")
+    with open_sender() as sender:
+        sender.put(TO, "a secret text")
+        with pytest.raises(PermissionDenied) as refused:
+            sender.run()
+    told = traceback.TracebackException.from_exception(refused.value, capture_locals=True)
+    ours = [line for line in told.format() if "test_runs.py" not in line]
+    for text in (TO, "secret text", "cmz_first_value"):
+        assert text not in "".join(ours) + caplog.text
+
+
 def test_an_outage_of_the_token_store_is_waited_for(open_sender, vault, outbox):
     vault.token = ProviderUnavailable("down", uri="test:vault")
     with open_sender() as sender:
@@ -267,6 +282,35 @@ def test_at_the_end_of_the_day_draining_ends_and_says_until_when(open_sender, go
     assert len(got()) == 3
 
 
+class Shifted(Clock):
+    """The machine's clock, and a while ahead of it."""
+
+    ahead = timedelta()
+
+    def now(self):
+        return super().now() + self.ahead
+
+
+def test_the_end_of_the_day_is_waited_for_where_nothing_is_to_be_drained(open_sender, outbox):
+    clock, stop = Shifted(), threading.Event()
+    with open_sender(limits=RateLimits(per_second=None, per_day=3), clock=clock) as sender:
+        sender.put_many([(f"+1202555{n:04}", "Hello") for n in range(5)])
+        running = threading.Thread(target=sender.run, kwargs={"stop": stop})
+        running.start()
+        assert eventually(outbox, sent=3, pending=2)
+        clock.ahead = timedelta(days=1)
+        assert eventually(outbox, sent=5)
+        stop.set()
+        running.join(10)
+
+
+def eventually(outbox, **expected):
+    patience = time.monotonic() + 10
+    while counts(outbox) != expected and time.monotonic() < patience:
+        time.sleep(0.01)
+    return counts(outbox) == expected
+
+
 def test_many_rejections_in_a_row_are_not_the_messages_fault(open_sender, server, monkeypatch):
     monkeypatch.setattr(run, "REJECTED_IN_A_ROW", 10)
     server.answer = lambda _: failing(404)
@@ -298,6 +342,20 @@ def test_stopped_it_finishes_what_is_on_the_wire_and_gives_the_rest_back(sender,
     assert summary.left == 40 - summary.sent
     other = outbox._store.lease("another", 50, now=time.time(), until=time.time() + 60)
     assert len(other) == summary.left
+
+
+def test_interrupted_by_ctrl_c_it_ends_likewise(server, vault, path):
+    def slow(_):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        return ACCEPTED
+
+    server.answer = slow
+    with Client(vault, base_url=server.url) as client, client.outbox(path) as outbox:
+        outbox.put_many([(f"+1202555{n:04}", "Hello") for n in range(20)])
+        with pytest.raises(KeyboardInterrupt):
+            outbox.run(workers=1)
+        assert outbox.status() == {"pending": 19, "sent": 1, "unknown": 0, "dead": 0}
 
 
 def test_several_runners_send_every_message_once(open_client, server, vault, outbox_of, got):
