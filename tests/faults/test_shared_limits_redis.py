@@ -24,6 +24,7 @@ from servers.child_process import free_port
 PROGRAM = Path(__file__).with_name("shared_sender.py")
 SOURCE = Path(__file__).parents[2] / "src"
 TO, TEXT = "+4915112345678", "a private word"
+DATABASE = 12
 
 
 @pytest.fixture
@@ -187,8 +188,8 @@ def test_a_redis_that_answers_with_errors_is_as_good_as_gone_and_found_again(
     assert api.stats()["messages"] == 2
 
 
-def test_a_forked_child_shares_the_limits_as_another_process(api, store, own_redis):
-    client, limits = client_of(api, store, own_redis.url(), per_day=2)
+def test_a_forked_child_shares_the_limits_as_another_process(api, store, redis_server):
+    client, limits = client_of(api, store, redis_server.url(DATABASE), per_day=3)
     with client, limits:
         client.send_message(TO, TEXT)
         child = os.fork()
@@ -198,20 +199,24 @@ def test_a_forked_child_shares_the_limits_as_another_process(api, store, own_red
             finally:
                 os._exit(0)
         os.waitpid(child, 0)
-        limits._ask(SYSTEM_CLOCK) if not limits._day.is_full else None
-        assert api.stats()["messages"] == 2
-        assert limits.usage(SYSTEM_CLOCK.now()).sent_today == 2
+        client.send_message(TO, TEXT)
+        assert api.stats()["messages"] == 3
+        assert limits.usage(SYSTEM_CLOCK.now()).sent_today == 3
 
 
 def test_the_password_shows_nowhere(api, store, own_redis, caplog):
     caplog.set_level(logging.DEBUG)
     wrong = f"redis://someone:{own_redis.password}x@127.0.0.1:{own_redis.port}/0"
     shown = []
-    for url, port in [(wrong, 0), (wrong.replace("/0", "/zero"), 0), (wrong + "?db=1", 0)]:
+
+    def send(url):
+        client, limits = client_of(api, store, url)
+        shown.extend([repr(limits), repr(vars(limits)), repr(vars(limits._server))])
+        client.send_message(TO, TEXT)
+
+    for url in (wrong, wrong.replace("/0", "/zero"), wrong + "?db=1"):
         with pytest.raises(ConfigurationError) as caught:
-            client, limits = client_of(api, store, url)
-            shown += [repr(limits), repr(vars(limits)), repr(vars(limits._server))]
-            client.send_message(TO, TEXT)
+            send(url)
         told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
         ours = [line for line in told.format() if __file__ not in line]
         shown += [*ours, caught.value.message, str(caught.value.hint)]

@@ -36,7 +36,7 @@ class Share:
         """The seconds until the next slot; where none comes any more, until more is known."""
         if not self.pace:
             return min(NOTHING, self.ends - now) + HORIZON
-        if self.ends - now <= HORIZON:
+        if self.ends - now <= HORIZON or (self.left < 1 and self.ends < inf):
             return self.ends - now + HORIZON
         return self._spacing.wait(now)
 

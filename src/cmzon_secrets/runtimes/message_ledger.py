@@ -114,9 +114,8 @@ return 1
 class Entry:
     """What the ledger knows of a message.
 
-    ``reason``: why it is not sent. ``tries``: how often it began to leave. ``busy``: for so many
-    seconds whoever sends it may still be at work. ``since``, ``changed_at``: when it was first
-    entered, and last.
+    ``reason``: why it is not sent. ``tries``: how often it began to leave. ``since``,
+    ``changed_at``: when it was first entered, and last.
     """
 
     key: str
@@ -125,7 +124,6 @@ class Entry:
     tries: int
     message_id: str | None
     request_id: str | None
-    busy: float
     fingerprint: str | None
     since: datetime
     changed_at: datetime
@@ -134,8 +132,7 @@ class Entry:
     def of(cls, key: str, fields: Mapping[str, str], now: float) -> Self:
         """From what Redis holds, at its time ``now``."""
         state = State(fields["state"])
-        busy = float(fields["until"]) - now if state is State.SENDING else 0.0
-        lost = state is State.SENDING and busy <= 0
+        lost = state is State.SENDING and now >= float(fields["until"])
         return cls(
             key=key,
             state=State.UNKNOWN if lost else state,
@@ -143,7 +140,6 @@ class Entry:
             tries=int(fields.get("tries", 0)),
             message_id=fields.get("message_id") or None,
             request_id=fields.get("request_id") or None,
-            busy=max(0.0, busy),
             fingerprint=fields.get("fingerprint"),
             since=datetime.fromtimestamp(float(fields["since"]), UTC),
             changed_at=datetime.fromtimestamp(float(fields["changed"]), UTC),

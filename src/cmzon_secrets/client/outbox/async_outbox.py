@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -153,14 +154,9 @@ async def _fly(
 
 
 async def _landed(flying: set[asyncio.Task[None]]) -> None:
-    """All calls are over. Cancelled meanwhile, they are cut off."""
-    try:
-        if flying:
-            await asyncio.wait(flying)
-    except asyncio.CancelledError:
-        for call in flying:
-            call.cancel()
-        await asyncio.wait(flying)
+    """All calls are over. Cancelled meanwhile, they are cut off first."""
+    with suppress(asyncio.CancelledError):  # the one before is told already
+        await asyncio.gather(*flying, return_exceptions=True)
 
 
 async def _deliver(run: Run, client: AsyncSends, message: Leased) -> None:
