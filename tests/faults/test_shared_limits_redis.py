@@ -121,16 +121,16 @@ def test_four_processes_send_all_there_is_in_equal_parts_until_the_day_is_over(
 def test_a_redis_that_goes_and_comes_back_never_lets_too_many_through_nor_fails_a_send(
     api, own_redis, fleet, fault
 ):
-    processes = fleet(own_redis.url(), seconds=11)
+    processes = fleet(own_redis.url(), seconds=9.5)
     time.sleep(1.5)
     own_redis.kill() if fault == "killed" else own_redis.hang()
-    time.sleep(3.0)
+    time.sleep(2.0)
     own_redis.start() if fault == "killed" else own_redis.go_on()
     processes.end()
     assert api.stats()["max_per_sliding_second"] <= 80
     assert all(set(outcomes) == {"sent"} for outcomes in processes.outcomes)
-    assert processes.between(3.5, 4.5) >= 40  # from their shares
-    assert processes.between(8.5, 11) >= 2 * 70
+    assert processes.between(3.5, 5.5) >= 2 * 60  # from their shares
+    assert processes.between(7.5, 9.5) >= 60  # and by Redis's slots again
     assert all(names[:2] == ["limits_degraded", "limits_restored"] for names in processes.events)
     with redis.Redis.from_url(own_redis.url()) as connection:
         figures = connection.hgetall("cmzon-secrets:{fleet}")
@@ -158,34 +158,30 @@ def test_a_redis_that_is_away_from_the_beginning_fails_no_send(api, store):
     assert event.facts == {"reason": "ConnectionError", "per_second": pytest.approx(9.615)}
 
 
-def _out_of_memory(connection):
-    connection.config_set("maxmemory", 1)
-    return lambda: connection.config_set("maxmemory", 0)
-
-
-def _a_replica(connection):
-    connection.replicaof("127.0.0.1", 1)
-    return lambda: connection.replicaof("NO", "ONE")
-
-
-@pytest.mark.parametrize("fault", [_out_of_memory, _a_replica])
-def test_a_redis_that_answers_with_errors_is_as_good_as_gone_and_found_again(
-    api, store, own_redis, fault
-):
+def test_a_redis_that_answers_with_errors_is_as_good_as_gone_and_found_again(api, store, own_redis):
     client, limits = client_of(api, store, own_redis.url(), events := [])
     with client, limits, redis.Redis.from_url(own_redis.url()) as connection:
-        client.send_message(TO, TEXT)
-        mend = fault(connection)
-        limits._ask(SYSTEM_CLOCK)
-        assert limits.degraded
-        mend()
-        end = time.monotonic() + 10
-        while (limits.degraded or limits._ask(SYSTEM_CLOCK)) and time.monotonic() < end:
-            time.sleep(0.05)
-            limits._share_now(time.monotonic())
-        client.send_message(TO, TEXT)
+        for fault, mend in [
+            (lambda: connection.config_set("maxmemory", 1), lambda: connection.config_set("maxmemory", 0)),
+            (lambda: connection.replicaof("127.0.0.1", 1), lambda: connection.replicaof("NO", "ONE")),
+        ]:  # fmt: skip
+            until_granted(limits)
+            fault()
+            limits._ask(SYSTEM_CLOCK)
+            assert limits.degraded
+            mend()
+            until_granted(limits)
+            client.send_message(TO, TEXT)
     assert events[-1].name == "limits_restored"
     assert api.stats()["messages"] == 2
+
+
+def until_granted(limits):
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if limits._share_now(time.monotonic()) is None and limits._ask(SYSTEM_CLOCK) is None:
+            return
+        time.sleep(0.05)
 
 
 def test_a_forked_child_shares_the_limits_as_another_process(api, store, redis_server):

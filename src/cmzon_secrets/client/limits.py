@@ -57,7 +57,8 @@ class RateLimits:
     which the day's count outlives the process; processes of one machine may share it. Thread-safe,
     for threads and tasks together; the more urgent first, then first come, first served.
 
-    Raises ConfigurationError for figures that make no sense and a file that cannot be used.
+    Raises ConfigurationError for figures that make no sense and a file that is something else,
+    AccessDenied and ProviderUnavailable for one that cannot be used.
     """
 
     def __init__(

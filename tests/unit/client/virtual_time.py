@@ -145,7 +145,11 @@ class Senders:
         ends = begun + self._patience
         day = yield from limits.slot(time, ends=ends, since=begun, priority=priority)
         self.slots.append(name)
-        departure = yield from limits.departure(time, ends=ends)
+        try:
+            departure = yield from limits.departure(time, ends=ends)
+        except BaseException:  # as ``Passage`` does
+            limits.give_back(day)
+            raise
         if (seconds := self._connect()) > 0:
             yield Sleep(seconds)
         departure.leave(time.seconds)
