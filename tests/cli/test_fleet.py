@@ -65,7 +65,8 @@ def test_every_account_gets_its_token_and_one_line_tells_it(cli, accounts):
 def test_places_that_held_nothing_are_named_for_one_may_be_mistyped(cli, accounts):
     accounts(7)
     done = cli("rotate", "--all")
-    assert done.err.startswith("the first token of: ") and done.err.endswith(" and 2 more\n")
+    assert done.err.startswith("the first token of: ")
+    assert done.err.endswith(" and 2 more\n")
     assert "first token" not in cli("rotate", "--all").err
 
 

@@ -98,7 +98,9 @@ class Server:
         self.place = place_of(parts)
         """The URL without user and password."""
         self.account = account
-        self._redis = connect(parts, ca)  # it never tries again: we know better what to do meanwhile
+        self._redis = connect(
+            parts, ca
+        )  # it never tries again: we know better what to do meanwhile
         name = f"cmzon-secrets:{{{account}}}"
         self._keys = (name, f"{name}:processes", f"{name}:arrivals")
         self._answered = False
@@ -225,7 +227,7 @@ def _to_mend(error: Exception) -> tuple[str, str] | None:
         return "Redis does not accept the user or the password", (
             "both belong into the URL: redis://user:password@host:6379/0"
         )
-    if isinstance(error, NoPermissionError):
+    if isinstance(error, NoPermissionError) or "ACL failure" in str(error):  # inside the script
         return "Redis does not let this user run a command that is needed", (
             "docs/shared-limits.md lists them"
         )

@@ -39,7 +39,7 @@ class RequestSpan(Protocol):
 class Tracing(Protocol):
     """Makes spans. An exception that leaves a span's block ends it: no answer, Ctrl-C, cancellation."""
 
-    def call(self, method: str, /, *, is_message: bool) -> AbstractContextManager[CallSpan]:
+    def call(self, *, is_message: bool) -> AbstractContextManager[CallSpan]:
         """Around a whole call."""
 
     def request(self, request: Request, base_url: str, /) -> AbstractContextManager[RequestSpan]:
@@ -57,7 +57,7 @@ class _NoSpan:
 
 
 class _Untraced:
-    def call(self, method: str, /, *, is_message: bool) -> AbstractContextManager[CallSpan]:  # noqa: ARG002  # the protocol's
+    def call(self, *, is_message: bool) -> AbstractContextManager[CallSpan]:  # noqa: ARG002  # the protocol's
         return _NOTHING
 
     def request(self, request: Request, base_url: str, /) -> AbstractContextManager[RequestSpan]:  # noqa: ARG002

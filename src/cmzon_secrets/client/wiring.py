@@ -126,7 +126,7 @@ class Wiring(ABC):
         priority: int,
         departing: Callable[[], None] | None = None,
     ) -> Steps[SendResult]:
-        with self._shared.tracing.call("POST", is_message=True) as span:
+        with self._shared.tracing.call(is_message=True) as span:
             result = yield from self._told(to, message, key, priority, departing)
             span.returned(result)
             return result
@@ -184,7 +184,7 @@ class Wiring(ABC):
             if not isinstance(text, str):
                 raise ConfigurationError(f"request {name} — a text is needed")
         request = Request(method, path, json, dict(headers or {}))
-        with self._shared.tracing.call(method, is_message=request.is_message) as span:
+        with self._shared.tracing.call(is_message=request.is_message) as span:
             response = yield from self._call(request).response()
             span.returned(response)
             return response

@@ -54,7 +54,7 @@ class Spans:
         )
 
     @contextmanager
-    def call(self, method: str, *, is_message: bool) -> Iterator[_CallSpan]:
+    def call(self, *, is_message: bool) -> Iterator[_CallSpan]:
         """``send messages`` around a message with its waits and retries; of other calls the requests tell."""
         if not is_message:
             yield _CallSpan(None)
