@@ -302,6 +302,22 @@ def test_the_days_messages_are_counted_from_command_to_command(cli, uri, arrived
     assert (elsewhere.code, item(elsewhere)["sent"], arrived()) == (0, 3, (8, 8))
 
 
+def test_commands_that_name_one_redis_share_the_day(cli, uri, arrived, redis_server):
+    cli.environment["CMZON_LIMITS_URL"] = redis_server.url(9)
+    some = write(cli, 6)
+    nameless = cli("send", uri, "--from-file", some, "--per-day", "4")
+    assert (nameless.code, arrived()[0]) == (1, 0)
+    assert "error: CMZON_ACCOUNT — it is not set" in nameless.err
+    assert redis_server.password not in nameless.err
+    cli.environment["CMZON_ACCOUNT"] = f"acme-{time.monotonic_ns()}"
+    for _ in range(2):  # of those under way when the day is over, some give their place back
+        done = cli("send", uri, *FAST, "--from-file", some, "--per-day", "4")
+    assert (done.code, arrived()[0]) == (1, 4)
+    again = cli("send", uri, "--to", "+4915112345999", "--text", "hi", "--per-day", "4")
+    assert (again.code, arrived()[0]) == (1, 4)
+    assert "daily limit" in again.err
+
+
 @pytest.mark.slow
 def test_a_new_account_has_1000_messages_a_day(cli, send, arrived):
     done = send("--new-account", "--from-file", write(cli, 1_100))

@@ -26,7 +26,7 @@ def opened_client(
     from cmzon_secrets.client import Client
 
     with (
-        closing(_limits(options, limits_state)) as limits,
+        closing(_limits(target, options, limits_state)) as limits,
         target.open_provider() as provider,
         Client(
             provider,
@@ -48,12 +48,29 @@ def existing_outbox(path: str) -> str:
     return path
 
 
-def _limits(options: Mapping[str, Any], state: str | None) -> RateLimits:
+def _limits(target: Target, options: Mapping[str, Any], state: str | None) -> RateLimits:
     from cmzon_secrets.client.limits import MESSAGES_PER_DAY_NEW_ACCOUNT, RateLimits
 
     per_day = MESSAGES_PER_DAY_NEW_ACCOUNT if options["new_account"] else options["per_day"]
     given = {"per_second": options["per_second"], "per_day": per_day}
-    return RateLimits(**{name: n for name, n in given.items() if n is not None}, state=state)
+    figures = {name: n for name, n in given.items() if n is not None}
+    url = os.environ.get("CMZON_LIMITS_URL")  # not an option: it may hold a password
+    if url and options["limits_state"] is None:
+        return RateLimits.shared(
+            url, account=_account(target), ca=os.environ.get("CMZON_LIMITS_CA") or None, **figures
+        )
+    return RateLimits(**figures, state=state)
+
+
+def _account(target: Target) -> str:
+    """Whose limits are shared: what all who share them call it."""
+    name = os.environ.get("CMZON_ACCOUNT") or target.account
+    if not name:
+        raise ConfigurationError(
+            "CMZON_ACCOUNT — it is not set, and CMZON_LIMITS_URL is",
+            hint="name the account whose limits are shared, as all its senders do",
+        )
+    return name
 
 
 def usual_limits_state(target: Target, options: Mapping[str, Any]) -> str:

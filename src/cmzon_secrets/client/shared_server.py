@@ -38,6 +38,10 @@ _SCHEMES = ("redis", "rediss", "unix")
 _ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
+_DENIED_INSIDE = ("ACL failure", "user executing the script")
+"""What Redis says, with no code of its own, of a command that a script may not run."""
+
+
 class Unreachable(Exception):  # it never leaves the limits
     """Redis gave no answer that could be used; ``reason`` is safe to log."""
 
@@ -227,7 +231,7 @@ def _to_mend(error: Exception) -> tuple[str, str] | None:
         return "Redis does not accept the user or the password", (
             "both belong into the URL: redis://user:password@host:6379/0"
         )
-    if isinstance(error, NoPermissionError) or "ACL failure" in str(error):  # inside the script
+    if isinstance(error, NoPermissionError) or any(said in str(error) for said in _DENIED_INSIDE):
         return "Redis does not let this user run a command that is needed", (
             "docs/shared-limits.md lists them"
         )
