@@ -2,7 +2,7 @@
 --
 -- KEYS  1 the account's figures (hash)   2 its processes (sorted set, by when they last asked)
 --       3 when the last messages arrive (sorted set of slots, by arrival)
--- ARGV  1 the question, JSON: Question in shared_server.py
+-- ARGV  1 the question, JSON: shared_line.py and shared_report.py put it together
 -- Answer: now, verdict, at, sent, limit (-1: none), ends, epoch, processes, paused_until.
 --
 -- Times are microseconds of this server's clock; ``ends``, the day's end, is in seconds.
@@ -72,7 +72,7 @@ if question.ends and is_today(question.ends) and question.epoch ~= epoch then
     known = math.max(known, question.known)
 end
 for _, owed in ipairs(question.owed) do
-    if is_today(owed[1]) then sent = math.max(0, sent + owed[2]) end
+    if is_today(owed[1]) then sent = math.max(-known, sent + owed[2]) end
 end
 local said = question.said
 if said and said.ends > ends - SHORTEST_DAY then

@@ -98,11 +98,11 @@ class SharedLimits(RateLimits):
         ca: str | None = None,
         subscriber: Subscriber | None = None,
     ) -> None:
-        _check_per_second(per_second)
         super().__init__(per_second, per_day, arrival_jitter=arrival_jitter)
-        _check_processes(processes, per_second)
+        _check(per_second, processes)
         self._server = Server(url, account, ca=ca)
         self._emit = Emitter(subscriber, uri=self._server.place)
+        self._rate = per_second
         self._processes = processes
         self._figures = _figures(per_second, per_day, arrival_jitter)
         self._patience = max(arrival_jitter, SHORTEST_PATIENCE)
@@ -323,9 +323,8 @@ class SharedLimits(RateLimits):
         if self._share is not None:
             self._share.ends = ends
             return
-        assert self.per_second is not None  # noqa: S101  # it was checked
         # Nobody learns here of what arrived late: both may come together, a late thread and the network.
-        pace = floor(self.per_second / self._parts) / (1 + self._patience + self.arrival_jitter)
+        pace = floor(self._rate / self._parts) / (1 + self._patience + self.arrival_jitter)
         begins = max(now + SILENCE, self._spacing.paused_until)
         self._share = Share(pace, self._part_of_day(), begins=begins, ends=ends, reason=reason)
 
@@ -388,12 +387,9 @@ def _figures(per_second: float, per_day: int | None, jitter: float) -> dict[str,
     return figures if per_day is None else {**figures, "per_day": per_day}
 
 
-def _check_per_second(per_second: float) -> None:
+def _check(per_second: float, processes: int) -> None:
     if per_second is None:
         raise ConfigurationError("per_second — shared limits need a number above zero")
-
-
-def _check_processes(processes: int, per_second: float) -> None:
     if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
         raise ConfigurationError("processes — a whole number, 1 or more, is needed")
     if processes > per_second:
