@@ -4,8 +4,13 @@ import signal
 import sys
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["servers.fixtures", "servers.closing_summary"]
+
+
+settings.register_profile("any machine", deadline=None)  # a loaded one is slow, and not wrong
+settings.load_profile("any machine")
 
 
 def pytest_configure():

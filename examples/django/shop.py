@@ -1,12 +1,13 @@
 """A Django view that tells a customer that their order is on its way.
 
-    export DJANGO_SETTINGS_MODULE=settings CMZON_TOKEN_URI=…
-    gunicorn --workers 4 --preload shop:application
+    export DJANGO_SETTINGS_MODULE=settings CMZON_TOKEN_URI=… WEB_CONCURRENCY=4
+    gunicorn --preload shop:application
 
 One client for each process: it opens nothing before the first message, so it survives the fork.
 """
 
 import logging
+import os
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
@@ -14,11 +15,16 @@ from django.http import Http404, HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.http import require_POST
 
-from cmzon_secrets import Client
+from cmzon_secrets import Client, RateLimits
 from cmzon_secrets.errors import CMzonSecretsError
 
+WORKERS = int(os.environ.get("WEB_CONCURRENCY", "1"))  # they share the account's limits
+
 application = get_wsgi_application()
-client = Client(settings.CMZON_TOKEN_URI)
+client = Client(
+    settings.CMZON_TOKEN_URI,
+    limits=RateLimits(per_second=80 // WORKERS, per_day=10_000 // WORKERS),
+)
 customers = {1001: "+1234567890"}  # a model of yours
 
 

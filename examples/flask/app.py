@@ -1,7 +1,7 @@
 """A Flask app that tells customers that their order is on its way.
 
-    export CMZON_TOKEN_URI=…
-    gunicorn --workers 4 --preload app:app
+    export CMZON_TOKEN_URI=… WEB_CONCURRENCY=4
+    gunicorn --preload app:app
 
 One client for each process: it opens nothing before the first message, so it survives the fork.
 """

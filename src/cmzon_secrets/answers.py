@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cmzon_secrets.errors import (
@@ -20,9 +21,24 @@ from cmzon_secrets.errors import (
 from cmzon_secrets.headers import Headers, date_in
 from cmzon_secrets.tokens import MASK
 
-__all__ = ["Answer", "api_error", "is_error_of_api", "printable", "retry_after"]
+__all__ = [
+    "LONGEST_ID",
+    "NO_WORD",
+    "Answer",
+    "api_error",
+    "is_error_of_api",
+    "masking",
+    "printable",
+    "request_id",
+    "retry_after",
+]
 
-_B64TOKEN = r"[A-Za-z0-9\-._~+/=]"
+NO_WORD = 16
+"""Characters from which on a value is no common word: it is masked wherever it stands."""
+_NO_CODE = 10**6
+"""A number from here on is no status, code or wait, but may be a phone number."""
+LONGEST_ID = 256
+"""Characters of an id, or of another word of a success, that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +63,52 @@ class Answer:
         success = 200 <= self.status < 300
         if success and not any(value in text for text in self.headers.values()):
             return self
-        # Between characters that no token has: a value that is a common word spoils no other word.
-        masked = self.masked(re.compile(rf"(?<!{_B64TOKEN}){re.escape(value)}(?!{_B64TOKEN})"))
+        masked = self.masked(masking(value))
         return Answer(self.status, masked.headers, self.body) if success else masked
 
-    def masked(self, echo: re.Pattern[str]) -> Answer:
-        """With all that matches ``echo`` masked, in headers and body."""
-        headers = Headers({name: echo.sub(MASK, text) for name, text in self.headers.items()})
+    def masked(self, *masks: Callable[[str], str]) -> Answer:
+        """With every text in headers and body as these leave it, one after the other; see ``masking``."""
+
+        def mask(text: str) -> str:
+            for one in masks:
+                text = one(text)
+            return text
+
+        headers = Headers({name: mask(text) for name, text in self.headers.items()})
         try:
             # Decoded before it is masked, so that no escape sequence hides the value.
-            body = json.dumps(_masked(self.json(), echo))
+            body = json.dumps(_masked(self.json(), mask))
         except RecursionError:
             body = ""  # too deep to look through
         except ValueError:
-            body = echo.sub(MASK, self.body.decode("utf-8", "replace"))
+            body = mask(self.body.decode("utf-8", "replace"))
         return Answer(self.status, headers, body.encode())
 
 
-def _masked(part: Any, echo: re.Pattern[str]) -> Any:
+def masking(value: str, *, beside: str = r"[^\W_]") -> Callable[[str], str]:
+    """A function that masks ``value`` in a text, in time that grows with the text alone.
+
+    One that is short enough to be a common word is masked only where nothing like ``beside`` (a
+    pattern for one character) touches it, so that it spoils no other word.
+    """
+    if len(value) >= NO_WORD:
+        return lambda text: text.replace(value, MASK)
+    # The value comes first, for then it is searched for as a whole; what precedes it is looked at last.
+    before = rf"(?<!{beside}(?s:.{{{len(value)}}}))"
+    word = re.compile(rf"{re.escape(value)}(?!{beside}){before}")
+    return partial(word.sub, MASK)
+
+
+def _masked(part: Any, mask: Callable[[str], str]) -> Any:
     if isinstance(part, str):
-        return echo.sub(MASK, part)
+        return mask(part)
     if isinstance(part, list):
-        return [_masked(item, echo) for item in part]
+        return [_masked(item, mask) for item in part]
     if isinstance(part, dict):
-        return {echo.sub(MASK, name): _masked(item, echo) for name, item in part.items()}
+        return {mask(name): _masked(item, mask) for name, item in part.items()}
+    if isinstance(part, int) and abs(part) >= _NO_CODE:
+        said = mask(str(part))
+        return part if said == str(part) else said
     return part
 
 
@@ -85,7 +123,7 @@ def api_error(answer: Answer, *, what: str) -> APIError:
         status=answer.status,
         code=_code(error.get("code")),
         details=details,
-        request_id=printable(answer.headers.get("x-request-id")),
+        request_id=request_id(answer),
         headers=answer.headers,
         hint=_HINTS.get(answer.status),
     )
@@ -93,6 +131,11 @@ def api_error(answer: Answer, *, what: str) -> APIError:
     if isinstance(problem, RateLimited):
         problem.retry_after = _retry_after(error, answer.headers)
     return problem
+
+
+def request_id(answer: Answer) -> str | None:
+    """The server's name for the request, fit for one line; None where it gave none."""
+    return printable(answer.headers.get("x-request-id"), LONGEST_ID)
 
 
 def is_error_of_api(answer: Answer) -> bool:
@@ -143,11 +186,11 @@ def _details(said: object) -> str | None:
     return printable(said)
 
 
-def printable(text: object) -> str | None:
-    """Server text fit for one line of a message: printable, at most 200 characters."""
+def printable(text: object, longest: int = 200) -> str | None:
+    """Server text fit for one line of a message: printable, at most ``longest`` characters."""
     if not isinstance(text, str) or not text:
         return None
-    return "".join(c if c.isprintable() else " " for c in text[:200]).strip() or None
+    return "".join(c if c.isprintable() else " " for c in text[:longest]).strip() or None
 
 
 def _retry_after(error: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:

@@ -14,12 +14,13 @@ CMzonSecretsError
 ├─ IssuerError              the issuer answered, but not with what its API promises
 ├─ RotationError            a rotation that cannot go on
 └─ APIError                 .status .code .message .details .request_id .headers
+   │                        .attempts .may_have_been_sent: nobody knows whether it took effect
    ├─ AuthenticationError   401
    ├─ PermissionDenied      403
    ├─ RequestRejected       any other 4xx
    ├─ RateLimited           429  .retry_after seconds
    ├─ ServerError           5xx
-   ├─ TransportError        no usable answer  .may_have_been_sent
+   ├─ TransportError        no usable answer
    └─ DailyLimitReached     raised by us; nothing was sent  .resets_at
 
 Errors carry facts and nothing else: they do not log, print or exit. No message ever holds a

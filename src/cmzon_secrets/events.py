@@ -3,7 +3,7 @@
 Metrics, logs and the audit trail are subscribers; nothing that emits knows any of them. An event
 carries ids and fingerprints, never a value. Subscribers run in the caller's thread and should
 return quickly. One that raises stops the action it was told of: that is how an audit trail that
-must not miss anything fails closed.
+must not miss anything fails closed. Nothing stops a message that has left: see ``client.telling``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+
+from servers.told_server import always, answer, told
 
 TOKEN = "cmz_" + "Kanarienvogel" * 3
 
@@ -92,3 +96,27 @@ def test_a_token_where_the_configuration_file_is_named_is_not_shown(cli):
     done = cli("status", CMZON_SECRETS_CONFIG=TOKEN)
     assert done.code == 1
     assert "Kanarienvogel" not in done.out + done.err
+
+
+DRAWING = "\x1b]0;owned\x07\n\x9b2J\u202e" + TOKEN
+"""What moves a cursor, renames a window, or turns text around; and an echo."""
+ACCEPTED = {"id": DRAWING * 20, "status": DRAWING, "to": DRAWING}
+REFUSED = {"error": {"message": DRAWING, "code": DRAWING, "details": DRAWING}}
+
+
+@pytest.mark.parametrize(("status", "body"), [(202, ACCEPTED), (422, REFUSED), (500, REFUSED)])
+def test_nothing_that_an_api_says_draws_on_the_terminal(cli, status, body):
+    (cli.folder / "m.csv").write_text("to,text\n+12025550123,hi\n")
+    one = ["send", "env:T", "--to", "+12025550123", "--text", "hi"]
+    many = ["send", "env:T", "--from-file", "m.csv"]
+    look = ["outbox", "status", "m.csv.outbox", "--list"]
+    said = answer(status, json.dumps(body).encode(), X_Request_Id="\x9b2J" + TOKEN)
+    with told(always(said)) as server:
+        cli.environment |= {"T": TOKEN, "CMZON_BASE_URL": server.url}
+        words = [one, [*one, "--json"], *([many, look, [*look, "--json"]] if status < 500 else [])]
+        ended = [cli(*command) for command in words]
+    shown = "".join(done.out + done.err for done in ended)
+    assert "owned" in shown
+    assert not [c for c in shown if not (c.isprintable() or c == "\n")]
+    assert TOKEN not in shown
+    assert max(map(len, shown.splitlines())) < 1000

@@ -65,3 +65,12 @@ def test_what_the_api_does_not_take_comes_back(function, in_its_environment, cap
     assert json.loads(shown)["error"] == "AuthenticationError"
     assert current.reveal() not in shown
     assert HELLO["to"] not in shown
+
+
+def test_what_may_have_been_sent_is_told_and_does_not_come_back(
+    function, in_its_environment, capsys
+):
+    in_its_environment.fault(reset=True, after_accept=True, count=1)
+    assert failed(function.handler(batch(HELLO), None)) == []
+    assert json.loads(capsys.readouterr().out)["unknown"] == "record-0"
+    assert in_its_environment.messages == 1

@@ -109,7 +109,7 @@ def test_a_disk_mounted_read_only(small_disk):
     state = small_disk / "limits.db"
     send(state)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    assert send(state).startswith("AccessDenied read-only file system | check the owner and mode")
+    assert send(state).startswith("AccessDenied it cannot be opened | check the owner and mode")
     assert send(small_disk / "new.db").startswith("AccessDenied read-only file system")
 
 
@@ -128,7 +128,7 @@ def test_a_folder_or_file_without_the_right_to_write():
             os.chown(folder, 65534, 65534)
             setup = "os.setgroups([]); os.setgid(65534); os.setuid(65534)"
             said = send(state, setup)
-            assert said.startswith("AccessDenied permission denied | check the owner and mode")
+            assert said.startswith("AccessDenied it cannot be opened | check the owner and mode")
             os.chown(state, 65534, 65534)
         os.chmod(folder, 0o500)
         said = send(state, setup)

@@ -212,7 +212,7 @@ def test_a_refusal_without_its_end_is_still_that_refusal(status, ending, open_se
         ending(conversation)
 
     with told(script) as server:
-        refusal = post(open_session(server.url), within=WITHIN)
+        refusal = post(open_session(server.url), within=4 * WITHIN)
     assert refusal.status == status
     assert refusal.headers["retry-after"] == "7"
     assert len(refusal.body) <= MAX_ANSWER_BYTES

@@ -2,6 +2,7 @@
 its deadline, and what never left is told from what may have arrived."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -16,6 +17,8 @@ import pytest
 from cmzon_secrets.errors import ConfigurationError, TransportError
 from cmzon_secrets.http import Session
 from cmzon_secrets.http.async_session import AsyncSession
+from cmzon_secrets.http.resolving import found
+from cmzon_secrets.http.resolving import look_up as look_up_name
 from servers.http_sessions import MESSAGE, TOKEN, failure, hides
 from servers.told_server import always, answer, told
 
@@ -61,11 +64,13 @@ def silent_resolver(monkeypatch):
     def look_up(host, *args, flags=0, **options):
         if host == "api.cmzon.invalid" and not flags & socket.AI_NUMERICHOST:
             released.wait(30)
+            raise socket.gaierror(socket.EAI_AGAIN, "try again")
         return really(host, *args, flags=flags, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     yield
     released.set()
+    look_up_name("api.cmzon.invalid", 443).result(5)  # the next test does not share it
 
 
 def test_a_resolver_that_is_silent(silent_resolver, open_session):
@@ -88,6 +93,32 @@ def test_a_silent_resolver_holds_up_no_other_task_and_not_the_end_of_the_loop(si
     began = time.monotonic()
     assert all(isinstance(outcome, TransportError) for outcome in asyncio.run(many()))
     assert time.monotonic() - began < 10
+
+
+def test_a_silent_resolver_takes_one_thread_however_many_give_up(silent_resolver, open_session):
+    session = open_session("https://api.cmzon.invalid")
+    failure(lambda: post(session, within=0.01))
+    before = threading.active_count()
+    for _ in range(5):
+        error, _ = failure(lambda: post(session, within=0.01))
+        assert never_left(error)
+    assert threading.active_count() == before
+
+
+def test_a_name_is_asked_for_anew_once_the_resolver_has_spoken(monkeypatch):
+    asked = []
+
+    def look_up(host, port, **_):
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    first, second = (look_up_name("api.cmzon.invalid", 443).result(5) for _ in range(2))
+    assert asked == ["api.cmzon.invalid"] * 2
+    for outcome in (first, second):
+        with pytest.raises(socket.gaierror, match="try again") as caught:
+            found(outcome)
+        assert caught.value is not outcome  # a traceback is one caller's own
 
 
 @contextmanager
@@ -305,6 +336,7 @@ def test_a_fork_in_the_midst_of_other_threads_requests_does_not_lock_the_child()
     assert statuses == [0] * 5
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_an_async_session_serves_one_loop_after_another():
     async def ask(session):
         return (await session.send("GET", "/v1")).status
@@ -313,6 +345,8 @@ def test_an_async_session_serves_one_loop_after_another():
         session = AsyncSession(server.url)
         assert [asyncio.run(ask(session)) for _ in range(2)] == [200, 200]
         assert server.connections == 2
+        del session
+        gc.collect()  # a loop that has ended leaves its sockets to the collector
 
 
 def test_a_cancelled_task_leaves_the_others_alone():

@@ -15,11 +15,12 @@ import pytest
 pytest.importorskip("celery", reason="not run: celery (not installed)")
 
 from celery import Celery
-from celery.exceptions import Reject
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.utils.log import get_logger
 
 from cmzon_secrets import RateLimits
 from cmzon_secrets.client.outbox.model import State
+from cmzon_secrets.client.passage import Passage
 from cmzon_secrets.errors import ConfigurationError, RequestRejected, TransportError
 from cmzon_secrets.runtimes import celery_messages, message_sender
 from cmzon_secrets.runtimes.celery_messages import app, forget, receipts, send_message, unsettled
@@ -226,6 +227,20 @@ def test_what_is_not_the_messages_fault_puts_it_back_until_it_is_mended(account,
     assert (entry.key, entry.state, entry.tries) == ("order-1", State.PENDING, 2)
     assert str(status) in entry.reason
     end_faults(account)
+    assert send_message(TO, TEXT, key="order-1")["message_id"]
+    assert account.messages == 1
+
+
+def test_a_time_limit_that_strikes_before_it_leaves_puts_it_back(account):
+    def struck(*_, **__):
+        raise SoftTimeLimitExceeded
+        yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Passage, "departure", struck)
+        with pytest.raises(Reject, match="SoftTimeLimitExceeded"):
+            send_message(TO, TEXT, key="order-1")
+    assert states() == {"order-1": State.PENDING}
     assert send_message(TO, TEXT, key="order-1")["message_id"]
     assert account.messages == 1
 

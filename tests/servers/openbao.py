@@ -228,9 +228,10 @@ class OpenBao:
                 if not line.endswith(b"\n"):
                     break
                 self._audited_bytes += len(line)
-                entry = json.loads(line)
-                if entry["type"] == "request":
-                    self._audited.append(entry["request"])
+                with suppress(json.JSONDecodeError):  # a killed server's last, which another's follows
+                    entry = json.loads(line)
+                    if entry["type"] == "request":
+                        self._audited.append(entry["request"])
 
     def environment(self, token=None, **more):
         """The variables that lead to it, as ``monkeypatch.setenv`` takes them."""

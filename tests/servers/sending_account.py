@@ -1,6 +1,8 @@
 """An account whose token lies in a sealed file, the CMzon it is for, and a hand that replaces it."""
 
+import json
 import os
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,15 @@ class SendingAccount:
     def replace(self):
         """As after a leak: a new token is CURRENT and the old one is dead, without a grace."""
         assert self._rotator.revoke().state == "done"
+
+    def fault(self, **facts):
+        """What goes wrong with the next messages, as the emulator takes it."""
+        request = urllib.request.Request(
+            f"{self.emulator.base_url}/_emulator/faults",
+            json.dumps({"route": "POST /v1/messages", **facts}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request).close()
 
     @property
     def messages(self):

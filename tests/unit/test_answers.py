@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
-from cmzon_secrets.answers import MAX_RETRY_AFTER, Answer, api_error, retry_after
+from cmzon_secrets.answers import (
+    LONGEST_ID,
+    MAX_RETRY_AFTER,
+    Answer,
+    api_error,
+    masking,
+    request_id,
+    retry_after,
+)
 from cmzon_secrets.errors import RateLimited, RequestRejected, ServerError
 from cmzon_secrets.headers import Headers
+from cmzon_secrets.tokens import MASK
 
 DATE = {"Date": "Fri, 27 Nov 2026 12:00:00 GMT"}
 
@@ -133,6 +143,56 @@ def test_a_token_deep_inside_a_refusal_is_masked() -> None:
         error = api_error(masked, what="GET /x")
         assert isinstance(error, ServerError)
         assert secret not in f"{error} {error.details} {masked.headers!r}"
+
+
+@pytest.mark.parametrize("secret", ["cmz_live_A1b2C3d4E5f6G7h8", "cmz_short"])
+@pytest.mark.parametrize(
+    "around",
+    [
+        *("{}", "revoked: {}.", "token={}", "see /tokens/{}", "{}-x", "-{}", "Bearer {}/", "_{}_"),
+        *("{}\n", "\n{}", "~{}+", '"{}":', "{0}{1}{0}"),
+    ],
+)
+def test_a_token_is_masked_whatever_punctuation_is_beside_it(secret: str, around: str) -> None:
+    said = around.format(secret, " ")
+    masked = answer(422, {"error": {"message": said}}, X_Echo=said).without_echo(secret)
+    assert secret not in f"{masked.headers!r} {api_error(masked, what='x')}"
+    assert masked.json() == {"error": {"message": around.format(MASK, " ")}}
+
+
+def test_a_token_of_many_characters_is_masked_inside_a_word_too() -> None:
+    secret = "cmz_live_A1b2C3d4E5f6G7h8"
+    masked = answer(422, f"x{secret}y{secret}".encode()).without_echo(secret)
+    assert masked.body.decode() == f"x{MASK}y{MASK}"
+
+
+def test_a_short_value_spoils_no_word_that_it_begins_or_ends() -> None:
+    assert masking("ab")("ab cab abc ab\nab") == f"{MASK} cab abc {MASK}\n{MASK}"
+    assert masking("a.a")("xa.a.a") == f"xa.{MASK}"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("-" * 4095 + "x", "-" * 10**6),
+        ("a" * 4096, "b" + "a" * 10**6),
+        ("a" * 15, "b" + "a" * 10**6),
+        ("-" * 14 + "x", "-" * 10**6),
+    ],
+)
+def test_masking_takes_milliseconds_whatever_a_server_sends(value: str, text: str) -> None:
+    mask, began = masking(value), time.process_time()
+    mask(text)
+    assert time.process_time() - began < 0.25  # position by position it would be seconds
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [("req_1", "req_1"), ("\x9b2J\x85x", "2J x"), ("x" * 90_000, "x" * LONGEST_ID), ("", None)],
+)
+def test_a_request_id_fits_one_line(said: str, kept: str | None) -> None:
+    assert request_id(answer(200, X_Request_Id=said)) == kept
+    assert request_id(answer(200)) is None
 
 
 def test_a_success_keeps_its_body_untouched() -> None:

@@ -3,14 +3,18 @@
 Write-ahead log and ``synchronous = FULL``: what a call returned from is on the disk. Several
 processes of one machine may use a file; not over a network's file system, which has no such locks.
 
-No connection crosses a fork, not even to be closed there ("How To Corrupt An SQLite Database File",
-§2.6, sqlite.org): it is closed before, and opened again by whoever needs it.
+Two ways "How To Corrupt An SQLite Database File" (sqlite.org) are kept away from here. No connection
+crosses a fork, not even to be closed there (§2.6): it is closed before, and opened again by whoever
+needs it. And nothing but SQLite ever closes the file (§2.2): that would let go of all locks that this
+process has on it, and another would remove the log in which it goes on writing.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
+import stat
 import threading
 import time
 import weakref
@@ -37,19 +41,21 @@ PATIENCE = 5.0
 @dataclass(frozen=True, slots=True)
 class Format:
     """What a file is: its ``name`` for people, the marks in its header, and the statements that make
-    its tables."""
+    its tables. ``personal``: it is refused where others than its owner and group may use it."""
 
     name: str
     application_id: int
     version: int
     schema: tuple[str, ...]
+    personal: bool = False
 
 
 class Database:
     """The file at ``path``, made with mode 0600 where there is none. Thread-safe, fork-safe.
 
     Raises ConfigurationError for a folder that is missing and a file that is something else,
-    AccessDenied, and ProviderUnavailable where it is locked for long or the disk is full.
+    AccessDenied, and ProviderUnavailable where it is locked for long, the disk is full, or the file
+    was removed or replaced while it was in use; after that, the one that is there is used, or a new one.
     """
 
     def __init__(self, path: str | Path, form: Format) -> None:
@@ -58,6 +64,7 @@ class Database:
         self._format = form
         self._lock = threading.RLock()  # a fork in a signal handler must not wait for itself
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
         with _FORKING:
             _OPEN.add(self)
         with self.reading():
@@ -66,11 +73,13 @@ class Database:
     @contextmanager
     def reading(self, within: float = PATIENCE) -> Iterator[sqlite3.Connection]:
         """The connection, for statements that change nothing."""
-        with _FORKING:
-            pass  # who forks goes first, and not when nobody happens to be here
+        with _FORKING:  # who forks goes first, and not when nobody happens to be here
+            if self._connection is None:
+                self._make_private()
         with self._lock, self._errors_as_ours():
             if self._connection is None:
                 self._connection = self._open()
+            self._check_in_place()
             self._connection.execute(f"PRAGMA busy_timeout = {max(1, int(within * 1000))}")
             yield self._connection
 
@@ -87,6 +96,7 @@ class Database:
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             with _transaction(connection):
                 yield connection
+            self._check_in_place()
 
     def close(self) -> None:
         """Close the file; using it again opens it again."""
@@ -96,21 +106,47 @@ class Database:
                 connection.close()
 
     def _open(self) -> sqlite3.Connection:
-        self._make_private()
+        self._opened = _identity(self._path)  # before: what is replaced meanwhile is found out
         connection = sqlite3.connect(
             self._path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
         )
         try:
             self._prepare(connection)
+            self._refuse_unless_private()
         except BaseException:
             connection.close()
             raise
         return connection
 
     def _make_private(self) -> None:
-        """An empty file, mode 0600, where there is none: SQLite would ask the umask."""
-        with os_errors_as_ours(self.uri):
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        """An empty file, mode 0600, where there is none: SQLite would ask the umask.
+
+        One caller at a time, so that the file is closed before anybody can have a lock on it.
+        """
+        with os_errors_as_ours(self.uri), suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        if not self._path.is_file():
+            reason = "is a directory" if self._path.is_dir() else "is no regular file"
+            raise ConfigurationError(f"{self.uri} — {reason}", hint="choose another path")
+
+    def _refuse_unless_private(self) -> None:
+        mode = self._path.stat().st_mode
+        if self._format.personal and mode & stat.S_IRWXO:
+            raise AccessDenied(
+                f"{self.uri} — it is open to other users (mode {stat.S_IMODE(mode):04o})",
+                uri=self.uri,
+                hint=f"chmod o= {shlex.quote(str(self._path))}, and see who could read it",
+            )
+
+    def _check_in_place(self) -> None:
+        """Raise where the path leads to another file by now, or to none: nobody will find this one."""
+        if _identity(self._path) != self._opened:
+            self.close()
+            raise ProviderUnavailable(
+                f"{self.uri} — the file was removed or replaced while it was in use",
+                uri=self.uri,
+                hint="try again: the file that is there now is used, or a new one is made",
+            )
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
@@ -168,6 +204,14 @@ def _absolute(path: object, uri: str) -> Path:
     return Path(path).absolute()
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is; None where there is none."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
 def damaged(uri: str) -> ConfigurationError:
     """The error to raise where the file called ``uri`` holds what we never wrote."""
     return ConfigurationError(f"{uri} — the database is damaged", hint=_NOT_ONE)
@@ -192,7 +236,8 @@ _ERRORS: dict[str, tuple[type[CMzonSecretsError], str, str | None]] = {
     "CANTOPEN": (
         AccessDenied,
         "it cannot be opened",
-        "SQLite writes two more files beside it: check the owner and mode of the folder",
+        "check the owner and mode of the file and of its folder, where SQLite writes two more, and that"
+        " the disk is not mounted read-only",
     ),
     "READONLY": (
         AccessDenied,

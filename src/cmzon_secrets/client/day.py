@@ -3,6 +3,9 @@
 That the vendor's day is the UTC day is an assumption; where the API's answers say when its day
 ends, that is heeded. Where they say that less is left than was counted here, because others send
 too, that is heeded as well; never that more is left.
+
+The first end that is said may be that of a shorter window. What was counted until then counts on,
+until an answer after it names an end that is a day away, or it is midnight.
 """
 
 from __future__ import annotations
@@ -84,11 +87,8 @@ class DayCount:
         self.turn(now)
         if not self._is_told_of(quota, now):
             return
-        ends = quota.resets_at
-        if ends is not None and ends - self.ends >= SHORTEST_DAY:
-            self.begin(ends, began=self.ends)  # the API's clock is ahead
-        elif ends is not None and abs(ends - self.ends) > SAME_MOMENT:
-            self.ends = ends
+        if quota.resets_at is not None:
+            self._heed_end(quota.resets_at, now, counted=quota.remaining is not None)
         self.stated = quota.limit
         if quota.limit is not None and quota.remaining is not None:
             self.sent = max(self.sent, quota.limit - quota.remaining)
@@ -97,10 +97,33 @@ class DayCount:
         """Begin anew on a new day; a clock set back by less than a day does not undo the count."""
         if now >= self.ends + DAY:
             self.begin(next_midnight(now), began=NEVER)
+        elif now >= self.ends and self._may_go_on:
+            self.began, self.ends, self.stated = self.ends, next_midnight(self.ends), None
+            self.turn(now)
         elif now >= self.ends:  # at the hour at which the API's day ends, where it was said
             self.begin(self.ends + DAY, began=self.ends)
         elif self.ends - now > 2 * DAY:  # the clock was ahead
             self.begin(next_midnight(now), began=NEVER)
+
+    @property
+    def _may_go_on(self) -> bool:
+        """Whether it ends at an hour that was said on the first day: of another window, perhaps."""
+        return self.began == NEVER and next_midnight(self.ends - DAY) != self.ends
+
+    @property
+    def _went_on(self) -> bool:
+        """Whether ``began`` is such an hour, and messages from before it are counted still."""
+        return self.ends - self.began < SHORTEST_DAY
+
+    def _heed_end(self, ends: datetime, now: datetime, *, counted: bool) -> None:
+        if ends - self.ends >= SHORTEST_DAY:
+            self.begin(ends, began=self.ends)  # the API's clock is ahead
+        elif self._went_on and counted:
+            self.begin(ends, began=self.began)  # it was the day's end after all
+        elif abs(ends - self.ends) > SAME_MOMENT:
+            if self.began == NEVER and ends > next_midnight(now):
+                self.began = ends - DAY
+            self.ends = ends
 
     def begin(self, ends: datetime, *, began: datetime) -> None:
         """A day of which nothing is counted yet."""

@@ -93,7 +93,8 @@ class DayFile(DayCount):
         with self._file.writing(min(within, PATIENCE)) as connection:
             count = self._read(connection)
             count.turn(now)
-            if said is not None:
+            if said is not None:  # what was not sent is not among what the API counts
+                count.sent = max(0, count.sent - self._block.give_up(count.ends))
                 count.heed(said, now)
             granted = _block_of(count)
             count.sent += granted
@@ -124,7 +125,6 @@ class DayFile(DayCount):
         super().heed(quota, now)
         if (self.ends, self.stated) != before or self._others_sent():
             self._said = quota
-            self._block.forget()  # it is among what the API counts
 
     def _others_sent(self) -> bool:
         """Whether so much went out past the file that it matters."""
@@ -189,6 +189,12 @@ class _Block:
         with self._lock:
             self.left = messages + (self.left if day == self._ends else 0)
             self._ends = day
+
+    def give_up(self, day: datetime) -> int:
+        """What is left of that day, to be counted no more."""
+        with self._lock:
+            left, self.left = self.left, 0
+            return left if day == self._ends else 0
 
     def forget(self) -> None:
         """They stay counted, and are not sent."""

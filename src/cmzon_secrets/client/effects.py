@@ -52,7 +52,12 @@ class Request:
     @property
     def is_message(self) -> bool:
         """Whether the vendor's limits, which are limits on messages, apply."""
-        return self.method.upper() == "POST" and self.path.partition("?")[0] == MESSAGES
+        return self.method.upper() == "POST" and self.place.rstrip("/") == MESSAGES
+
+    @property
+    def place(self) -> str:
+        """The path without its query, which may hold a number: for errors and spans."""
+        return self.path.partition("?")[0]
 
 
 @dataclass(frozen=True, slots=True)

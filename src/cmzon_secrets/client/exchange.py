@@ -9,12 +9,13 @@ What comes after an answer is decided in ``retry``, but for one thing, decided h
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cmzon_secrets.answers import Answer, api_error
+from cmzon_secrets.answers import LONGEST_ID, Answer, api_error, masking, printable, request_id
 from cmzon_secrets.cache import TokenCache
 from cmzon_secrets.client.effects import NeedToken, Request, Sleep, Steps, Work
 from cmzon_secrets.client.limits import RateLimits
@@ -28,6 +29,7 @@ from cmzon_secrets.client.retry import (
     decide,
     is_unknown,
 )
+from cmzon_secrets.client.telling import ended_apart, told_apart
 from cmzon_secrets.client.tracing import UNTRACED, Tracing
 from cmzon_secrets.clock import Clock
 from cmzon_secrets.errors import (
@@ -42,6 +44,9 @@ from cmzon_secrets.tokens import Token
 __all__ = ["Call", "Response", "SendResult", "Surroundings"]
 
 
+_TOLD = ("id", "status", "to")
+
+
 @dataclass(frozen=True, slots=True)
 class SendResult:
     """An accepted message.
@@ -49,6 +54,9 @@ class SendResult:
     The vendor does not publish the body of a success: ``id`` and ``status`` are None where the
     answer does not have them, and ``to`` is then the number it was sent to. ``attempts`` counts
     the requests it took; ``headers`` are the last answer's, names in lower case.
+
+    No text here is longer than 256 characters, unprintable, or repeats the token, and none but
+    ``to`` the number; ``headers`` are as long as they came.
     """
 
     id: str | None
@@ -135,13 +143,15 @@ class Call:
         body = self._json(answer)
         if not isinstance(body, dict):
             raise self._unreadable(answer)
+        told = self._without_token(answer, body)
+        clean = without_message(told, self._request)
         return SendResult(
-            id=_text(body.get("id")),
-            status=_text(body.get("status")),
-            to=_text(body.get("to")) or to,
-            request_id=answer.headers.get("x-request-id"),
+            id=printable(clean.json().get("id"), LONGEST_ID),
+            status=printable(clean.json().get("status"), LONGEST_ID),
+            to=printable(told.json().get("to"), LONGEST_ID) or to,
+            request_id=request_id(clean),
             attempts=self.attempts,
-            headers=answer.headers,
+            headers=clean.headers,
         )
 
     def response(self) -> Steps[Response]:
@@ -163,7 +173,7 @@ class Call:
         except APIError as error:
             self._in_full(error)
             raise
-        except CMzonSecretsError as error:
+        except Exception as error:
             if self._in_doubt is None:
                 raise
             # What kept the next attempt back must not hide that an earlier one may have succeeded.
@@ -211,12 +221,12 @@ class Call:
     def _sent(self, request: Request) -> Steps[Answer | TransportError]:
         shared = self._shared
         outcome: Answer | TransportError
-        self._on_its_way = True
         try:
-            with shared.tracing.request(request, shared.base_url) as span:
-                headers = {**span.headers, **request.headers}
-                outcome = answer = yield replace(request, headers=headers)
-                span.came(answer)
+            with ended_apart(shared.tracing.request(request, shared.base_url)) as span:
+                request = replace(request, headers={**span.headers, **request.headers})
+                self._on_its_way = True
+                outcome = answer = yield request
+                told_apart(span.came, answer)
         except TransportError as error:
             outcome = error.with_traceback(None)  # its frames hold it: a circle
         except CMzonSecretsError:  # a header or body that must not be sent, and was not
@@ -231,11 +241,12 @@ class Call:
             self._in_doubt = outcome
         if isinstance(outcome, TransportError):
             return
-        shared, request_id = self._shared, outcome.headers.get("x-request-id")
-        shared.last_request_id = request_id or shared.last_request_id
+        head = without_message(replace(outcome, body=b""), self._request)
+        shared, name = self._shared, request_id(head)
+        shared.last_request_id = name or shared.last_request_id
         if outcome.status == 401 and self._token is not None:
             shared.cache.invalidate(self._token)
-            shared.emit("token_rejected", self._token.id, request_id=request_id)
+            told_apart(shared.emit, "token_rejected", self._token.id, request_id=name)
 
     def _may_try_another_token(self, outcome: Answer | TransportError) -> bool:
         """Remember the token that was refused first; whether this was it, so that another may do."""
@@ -266,7 +277,8 @@ class Call:
         verdict = decide(attempt, self._terms, chance=chance)
         if isinstance(verdict, Stop) or not self._shared.budget.spend(verdict):
             raise self._failure(outcome)
-        self._shared.emit(
+        told_apart(
+            self._shared.emit,
             "message_retried" if self._request.is_message else "request_retried",
             self.token_id,
             attempt=self.attempts,
@@ -278,7 +290,7 @@ class Call:
     def _failure(self, outcome: Answer | TransportError) -> APIError:
         if isinstance(outcome, TransportError):
             return outcome
-        what = f"{self._request.method} {self._request.path}"
+        what = f"{self._request.method} {self._request.place}"
         return api_error(without_message(outcome, self._request), what=what)
 
     def _in_full(self, error: APIError) -> APIError:
@@ -287,6 +299,13 @@ class Call:
         error.may_have_been_sent = self._in_doubt is not None
         return error
 
+    def _without_token(self, answer: Answer, body: dict[str, Any]) -> Answer:
+        """A success with those members of its body that a result has, and without an echo of the token."""
+        assert self._token is not None  # noqa: S101  # what was answered carried one
+        told = {name: body[name] for name in _TOLD if isinstance(body.get(name), str)}
+        brief = replace(answer, body=json.dumps(told).encode())
+        return brief.masked(masking(self._token.reveal()))
+
     def _json(self, answer: Answer) -> Any:
         try:
             return answer.json()
@@ -294,17 +313,14 @@ class Call:
             raise self._unreadable(answer) from None
 
     def _unreadable(self, answer: Answer) -> TransportError:
+        clean = without_message(answer, self._request)
         error = TransportError(
-            f"{self._request.method} {self._request.path} — {answer.status}, but its body is not the "
+            f"{self._request.method} {self._request.place} — {answer.status}, but its body is not the "
             "JSON expected: the request may have taken effect",
             status=answer.status,
-            request_id=answer.headers.get("x-request-id"),
-            headers=answer.headers,
+            request_id=request_id(clean),
+            headers=clean.headers,
             hint="check before sending it again",
         )
         error.attempts = self.attempts
         return error
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None

@@ -22,7 +22,7 @@ from cmzon_secrets.client.arrivals import NO_WAIT, Arrivals, Departure
 from cmzon_secrets.client.day import DayCount
 from cmzon_secrets.client.effects import Park, Sleep, Steps, Work
 from cmzon_secrets.client.spacing import HORIZON, Spacing
-from cmzon_secrets.client.turns import Ticket, Turns
+from cmzon_secrets.client.turns import LOOKS_EVERY, Ticket, Turns
 from cmzon_secrets.client.usage import Quota, Usage
 from cmzon_secrets.clock import Clock
 from cmzon_secrets.errors import ConfigurationError, RateLimited, shielded
@@ -30,9 +30,9 @@ from cmzon_secrets.events import Subscriber
 from cmzon_secrets.forks import renew_in_child
 
 if TYPE_CHECKING:
-    from cmzon_secrets.client.shared_limits import SharedLimits
+    from cmzon_secrets.client.shared.limits import SharedLimits
 
-__all__ = ["RateLimits"]
+__all__ = ["RateLimits", "left_within"]
 
 MESSAGES_PER_SECOND = 80
 MESSAGES_PER_DAY = 10_000
@@ -109,7 +109,7 @@ class RateLimits:
         subscriber: Subscriber | None = None,
     ) -> SharedLimits:
         """One account's limits for all processes and hosts that name the same Redis; see there."""
-        from cmzon_secrets.client.shared_limits import SharedLimits
+        from cmzon_secrets.client.shared.limits import SharedLimits
 
         return SharedLimits(
             url,
@@ -194,14 +194,14 @@ class RateLimits:
 
     def _taken(self, ticket: Ticket, clock: Clock, ends: float) -> Steps[tuple[float, datetime]]:
         while True:
-            if not ticket.called:
-                yield Park(ticket, _left(clock, ends))
+            if not self._turns.is_next(ticket, clock.monotonic()):
+                yield Park(ticket, min(left_within(clock, ends), LOOKS_EVERY))
                 continue
             wait, day = yield from self._reserve(clock, ends)
             if day is not None:
                 return wait, day
             # Not to the very horizon: by a rounding error it would not be reached.
-            yield Sleep(_in_time(wait, clock, ends) - 0.9 * HORIZON)
+            yield Sleep(min(_in_time(wait, clock, ends) - 0.9 * HORIZON, LOOKS_EVERY))
 
     def _reserve(self, clock: Clock, ends: float) -> Steps[tuple[float, datetime | None]]:
         """The seconds until the next slot, and the day it was taken for; None: it is too early to take it."""
@@ -216,7 +216,7 @@ class RateLimits:
                 if day is not None:
                     self._spacing.take(monotonic)
                     return wait, day
-            yield Work(partial(self._fetch, now, _left(clock, ends)))
+            yield Work(partial(self._fetch, now, left_within(clock, ends)))
 
     def _wait(self, now: float) -> float:
         """The seconds until the next slot, and until somebody may leave: those who wait do so in order."""
@@ -281,7 +281,7 @@ def _day_count(per_day: int | None, state: str | Path | None) -> DayCount:
     return DayFile(per_day, state)
 
 
-def _left(clock: Clock, ends: float) -> float:
+def left_within(clock: Clock, ends: float) -> float:
     """The seconds until the caller gives up. Raises RateLimited where there are none."""
     left = ends - clock.monotonic()
     if left <= 0:
@@ -291,7 +291,7 @@ def _left(clock: Clock, ends: float) -> float:
 
 def _in_time(wait: float, clock: Clock, ends: float) -> float:
     """``wait``. Raises RateLimited where the caller would have given up by then."""
-    if wait >= _left(clock, ends):
+    if wait >= left_within(clock, ends):
         raise _too_late(wait)
     return wait
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from cmzon_secrets.answers import Answer
+from cmzon_secrets.answers import NO_WORD, Answer, masking
 from cmzon_secrets.client.effects import MESSAGES, Request
 from cmzon_secrets.errors import RequestRejected
 
@@ -81,12 +81,18 @@ def check_priority(priority: int) -> None:
 
 
 def without_message(answer: Answer, request: Request) -> Answer:
-    """``answer`` with the number and the text of a message masked, for errors carry its words."""
+    """``answer`` with the number and the text of a message masked, for errors, events and logs carry
+    its words.
+
+    In a success a text that may be a common word is left alone: it could be a part of an id.
+    """
     match request.json:
         case {"to": str(to), "text": {"body": str(text)}} if to and text:
-            number = rf"(?<!\d)\+?{re.escape(to.removeprefix('+'))}(?!\d)"
-            echo = rf"{number}|(?<!\w){re.escape(text)}(?!\w)"
-            return answer.masked(re.compile(echo))
+            digits = to.removeprefix("+")
+            masks = [masking(sign + digits, beside=r"\d") for sign in ("+", "00", "")]
+            if answer.status >= 300 or len(text) >= NO_WORD:
+                masks.append(masking(text, beside=r"\w"))
+            return answer.masked(*masks)
     return answer
 
 

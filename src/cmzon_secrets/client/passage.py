@@ -26,17 +26,29 @@ class Passage:
         self._limits = limits
         self._clock = clock
         self._ends = ends
+        self._place = 0.0, 0
         self._day: datetime | None = None
         self._departure: Departure | None = None
 
     def slot(self, *, since: float, priority: int) -> Steps[None]:
         """Wait for a slot. Raises DailyLimitReached, and RateLimited where it would come too late."""
+        self._place = since, priority
         self._day = yield from self._limits.slot(
             self._clock, ends=self._ends, since=since, priority=priority
         )
 
     def departure(self) -> Steps[None]:
-        """Wait until it may leave, and let it. Raises RateLimited where that would be too late."""
+        """Wait until it may leave, and let it. Raises what ``slot`` raises."""
+        self._departure = yield from self._limits.departure(self._clock, ends=self._ends)
+        if self._day is not None and self._day <= self._clock.now():
+            yield from self._on_the_next_day()
+
+    def _on_the_next_day(self) -> Steps[None]:
+        """The day that it was counted for ended meanwhile: once more, or it would count for none."""
+        self.ended()
+        self.give_back()
+        since, priority = self._place
+        yield from self.slot(since=since, priority=priority)
         self._departure = yield from self._limits.departure(self._clock, ends=self._ends)
 
     def leaving(self) -> None:

@@ -5,18 +5,19 @@ what came                             then
 ====================================  =========================================================
 429                                   again when the API says, with some jitter; the longer of
                                       body and header. Everybody waits, not one call
-408, 425, 503, 5xx that carry the     again, after exponential backoff with full jitter, or when
-vendor's error body                   the API says, whichever is later
+408, 425; 5xx with the vendor's own   again, after exponential backoff with full jitter, or when
+error body; 503 with Retry-After      the API says, whichever is later
 no answer, never left                 the same, but for a certificate that is not trusted
 no answer, may have been sent; 504;   only where the request may be repeated: its method is
-a gateway's own 5xx                   idempotent (RFC 9110 §9.2.2), or it carries a key that the
+any other 5xx: a gateway's            idempotent (RFC 9110 §9.2.2), or it carries a key that the
                                       API is trusted to honour. Else the outcome is unknown, and
                                       that is reported
 401                                   not here: another token is tried once (``exchange``)
 403 and every other status            never
 ====================================  =========================================================
 
-That the vendor's own error, and a 503 whoever sent it, mean "not processed" is **assumed**.
+That the vendor's own error, and a 503 with Retry-After whoever sent it, mean "not processed" is
+**assumed**. A 503 without either is what a gateway says when a connection breaks under a request.
 
 Nothing is sent again past ``max_attempts``, past the deadline, or when the budget is spent: what
 fails everywhere must not be met with several times the load.
@@ -41,7 +42,7 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 0.25, 8.0
 JITTER_ON_REQUEST = 0.1
 """Share of the API's own wait that is added at random, so that not all come back at one moment."""
 
-_NOT_PROCESSED = frozenset([408, 425, 503])  # RFC 9110 §15.5.9, RFC 8470 §5.2, RFC 9110 §15.6.4
+_NOT_PROCESSED = frozenset([408, 425])  # RFC 9110 §15.5.9, RFC 8470 §5.2
 _IDEMPOTENT = frozenset(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"])
 
 
@@ -104,7 +105,9 @@ def is_unknown(outcome: Answer | TransportError) -> bool:
         return outcome.may_have_been_sent
     if outcome.status < 500:
         return False
-    return outcome.status == 504 or (outcome.status != 503 and not is_error_of_api(outcome))
+    if outcome.status == 503 and retry_after(outcome) is not None:  # RFC 9110 §15.6.4
+        return False
+    return outcome.status == 504 or not is_error_of_api(outcome)
 
 
 def is_refusal(outcome: Answer | CMzonSecretsError) -> bool:

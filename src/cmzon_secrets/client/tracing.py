@@ -37,7 +37,10 @@ class RequestSpan(Protocol):
 
 
 class Tracing(Protocol):
-    """Makes spans. An exception that leaves a span's block ends it: no answer, Ctrl-C, cancellation."""
+    """Makes spans. An exception that leaves a span's block ends it: no answer, Ctrl-C, cancellation.
+
+    What beginning a span raises stops the call; what anything later raises changes nothing.
+    """
 
     def call(self, *, is_message: bool) -> AbstractContextManager[CallSpan]:
         """Around a whole call."""

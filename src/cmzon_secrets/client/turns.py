@@ -1,8 +1,11 @@
 """Whose turn it is among those who wait: the more urgent first, then first come, first served.
 
-One at a time is *next*, and only he looks for a slot. All others wait without a timer until they
-are called, so that a thousand who wait cost nothing, and a more urgent one who comes is at once
-ahead of all.
+One at a time is *next*, and only he looks for a slot. All others wait until they are called, and
+look up every few seconds: a thousand who wait cost next to nothing, and a more urgent one who comes
+is at once ahead of all.
+
+Who was not seen for a while is passed over, or an event loop that stopped with a task in the queue
+would halt everybody who shares it. Once he is seen again, he has his old place.
 """
 
 from __future__ import annotations
@@ -10,20 +13,30 @@ from __future__ import annotations
 import heapq
 import threading
 from collections.abc import Callable
+from math import inf
 
 from cmzon_secrets.forks import renew_in_child
 
-__all__ = ["Ticket", "Turns"]
+__all__ = ["LOOKS_EVERY", "Ticket", "Turns"]
+
+LOOKS_EVERY = 2.0
+"""Seconds after which everybody in the queue is seen again, if his thread or event loop runs."""
+GONE_AFTER = 5.0
+"""Seconds after which who was not seen is passed over."""
 
 
 class Ticket:
     """A place in the queue."""
 
-    __slots__ = ("_turns", "_wake", "left")
+    __slots__ = ("_turns", "_wake", "left", "place", "queued", "seen_at")
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: Turns, place: tuple[float, float, int]) -> None:
         self._turns = turns
         self._wake: Callable[[], None] | None = None
+        self.place = place
+        self.queued = False
+        """Not while he is passed over."""
+        self.seen_at = -inf
         self.left = False
 
     @property
@@ -61,11 +74,23 @@ class Turns:
 
     def join(self, priority: int, since: float) -> Ticket:
         """A place behind those of more ``priority``, and of the same who have waited longer."""
-        ticket = Ticket(self)
         with self._lock:
             self._joined += 1
-            heapq.heappush(self._waiting, (-priority, since, self._joined, ticket))
+            ticket = Ticket(self, (-priority, since, self._joined))
+            self._queue(ticket)
         return ticket
+
+    def is_next(self, ticket: Ticket, now: float) -> bool:
+        """Whether it is the turn of this one, who is seen ``now`` (monotonic seconds)."""
+        with self._lock:
+            ticket.seen_at = now
+            self._queue(ticket)
+            while (first := self.next()) is not None and first.seen_at + GONE_AFTER < now:
+                heapq.heappop(self._waiting)
+                first.queued = False
+        if first is not None and first is not ticket:
+            first.call()  # he may be next only now
+        return first is ticket
 
     def next(self) -> Ticket | None:
         """Whose turn it is; None where nobody waits."""
@@ -73,6 +98,11 @@ class Turns:
             while self._waiting and self._waiting[0][-1].left:
                 heapq.heappop(self._waiting)
             return self._waiting[0][-1] if self._waiting else None
+
+    def _queue(self, ticket: Ticket) -> None:
+        if not ticket.queued:
+            ticket.queued = True
+            heapq.heappush(self._waiting, (*ticket.place, ticket))
 
     def leave(self, ticket: Ticket) -> None:
         """He has what he came for, or gave up; whoever is next now is called. Again: no change."""

@@ -14,10 +14,11 @@ from cmzon_secrets.client.exchange import Call, Response, SendResult, Surroundin
 from cmzon_secrets.client.limits import RateLimits
 from cmzon_secrets.client.messages import check_priority, message_request
 from cmzon_secrets.client.retry import RetryBudget, Terms
+from cmzon_secrets.client.telling import ended_apart, told_apart
 from cmzon_secrets.client.tracing import UNTRACED, Tracing
 from cmzon_secrets.client.usage import Usage
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock, seconds
-from cmzon_secrets.errors import ConfigurationError, shielded
+from cmzon_secrets.errors import CMzonSecretsError, ConfigurationError, shielded
 from cmzon_secrets.events import Emitter, Subscriber
 from cmzon_secrets.provider import TokenProvider
 
@@ -50,7 +51,8 @@ class Wiring(ABC):
     ``tracing``: makes spans, see ``cmzon_secrets.integrations.opentelemetry``.
 
     Events: ``message_sent``, ``message_retried``, ``message_failed``, ``request_retried``,
-    ``token_rejected``; ids only, no number, no text.
+    ``token_rejected``; ids only, no number, no text. What a subscriber raises of these, and tracing
+    once a request has left, changes nothing and goes to ``sys.unraisablehook``.
 
     Raises ConfigurationError or InvalidURI for arguments that cannot work.
     """
@@ -126,9 +128,9 @@ class Wiring(ABC):
         priority: int,
         departing: Callable[[], None] | None = None,
     ) -> Steps[SendResult]:
-        with self._shared.tracing.call(is_message=True) as span:
+        with ended_apart(self._shared.tracing.call(is_message=True)) as span:
             result = yield from self._told(to, message, key, priority, departing)
-            span.returned(result)
+            told_apart(span.returned, result)
             return result
 
     def _told(
@@ -149,7 +151,8 @@ class Wiring(ABC):
         except BaseException as error:
             self._tell_failure(error, call)
             raise
-        self._shared.emit(
+        told_apart(
+            self._shared.emit,
             "message_sent",
             call.token_id,
             message_id=result.id,
@@ -162,7 +165,10 @@ class Wiring(ABC):
     def _tell_failure(self, error: BaseException, call: Call | None) -> None:
         """Ctrl-C and cancellation count: what was on its way may arrive."""
         in_doubt = call is not None and call.may_have_been_sent
-        self._shared.emit(
+        if not isinstance(error, CMzonSecretsError):  # for whoever queues messages
+            vars(error)["may_have_been_sent"] = in_doubt
+        told_apart(
+            self._shared.emit,
             "message_failed",
             call.token_id if call is not None else None,
             error=type(error).__name__,
@@ -183,10 +189,10 @@ class Wiring(ABC):
         for name, text in (("method", method), ("path", path)):
             if not isinstance(text, str):
                 raise ConfigurationError(f"request {name} — a text is needed")
-        request = Request(method, path, json, dict(headers or {}))
-        with self._shared.tracing.call(is_message=request.is_message) as span:
+        request = Request(method, path, json, _fields(headers))
+        with ended_apart(self._shared.tracing.call(is_message=request.is_message)) as span:
             response = yield from self._call(request).response()
-            span.returned(response)
+            told_apart(span.returned, response)
             return response
 
     def _call(
@@ -226,6 +232,15 @@ def _above_zero(name: str, duration: timedelta | float) -> float:
     if not value:
         raise ConfigurationError(f"{name} — more than no time is needed")
     return value
+
+
+def _fields(headers: Mapping[str, str] | None) -> dict[str, str]:
+    fields = {} if headers is None else headers
+    if not isinstance(fields, Mapping) or not all(
+        isinstance(part, str) for field in fields.items() for part in field
+    ):
+        raise ConfigurationError("request headers — a mapping of texts to texts is needed")
+    return dict(fields)
 
 
 def _open(uri: str) -> TokenProvider:

@@ -21,6 +21,12 @@ __all__ = [
 
 DEFAULT_BASE_URL = "https://api.cmzon.com"
 
+_SPELT_OTHERWISE = re.compile(
+    r"//|/\.{1,2}(?:/|$)"  # RFC 3986 §6.2.2.3, and what servers make one slash of
+    r"|%(?:2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])",  # unreserved: §6.2.2.2
+    re.IGNORECASE,
+)
+
 
 def checked_base_url(url: str) -> str:
     """``url`` without a trailing slash. Raises ConfigurationError unless a token may be sent there."""
@@ -44,6 +50,8 @@ def checked_base_url(url: str) -> str:
             f"base URL {url!r} — /v1 is part of each request's path", hint="leave it out here"
         )
     _check_host(parts.hostname, "base URL")
+    if not parts.path.isascii():
+        raise ConfigurationError("base URL — its path is not ASCII", hint="percent-encode it")
     return url.rstrip("/")
 
 
@@ -85,10 +93,19 @@ def checked_proxy(url: str) -> Proxy:
 
 
 def encoded_path(path: str) -> str:
-    """``path`` fit for a request line: percent-encoded where it has to be (RFC 3986 §2.1)."""
+    """``path`` fit for a request line: percent-encoded where it has to be (RFC 3986 §2.1).
+
+    Raises ConfigurationError for one that leads elsewhere, or has a plainer spelling: what is a
+    message, and counts, is told by its path.
+    """
     if not path.startswith("/") or path.startswith("//") or "#" in path or not path.isprintable():
         raise ConfigurationError(
             f"request path {path[:80]!r} — it must begin with one / and stay on the API's host"
+        )
+    if _SPELT_OTHERWISE.search(path.partition("?")[0]):
+        raise ConfigurationError(
+            f"request path {path[:80]!r} — it has a plainer spelling",
+            hint='leave out "//", "/./" and "/../", and encode no letters, digits, "-", ".", "_", "~"',
         )
     return quote(path, safe="/?:@!$&'()*+,;=~%[]")
 
@@ -110,6 +127,8 @@ def is_loopback(host: str) -> bool:
 
 def _split(url: str, what: str) -> SplitResult:
     """``urlsplit``, which would drop line feeds and leave what it cannot read to others."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f"{what} — a text is needed, got {type(url).__name__}")
     if not url.isprintable() or " " in url or "\\" in url:
         raise ConfigurationError(f"{what} — it contains a space, backslash or control character")
     try:

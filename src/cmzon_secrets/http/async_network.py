@@ -7,27 +7,21 @@ which reads tokens too, and whoever ends the loop would have to wait for it.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import httpcore2
 
 from cmzon_secrets.http.addresses import Proxy
 from cmzon_secrets.http.outgoing import Outgoing
-from cmzon_secrets.http.resolving import numeric, shares
+from cmzon_secrets.http.resolving import found, look_up, numeric, shares
 from cmzon_secrets.http.tunnel import READ_SIZE, is_open, tunnel_request
 
 __all__ = ["AsyncNetwork"]
-
-_T = TypeVar("_T")
 
 
 class AsyncNetwork(httpcore2.AnyIOBackend):
@@ -127,23 +121,8 @@ async def _tunnel(
 async def _addresses(host: str, port: int, seconds: float | None) -> list[Any]:
     try:
         async with asyncio.timeout(seconds):
-            look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-            return numeric(host, port) or await _in_a_thread_of_its_own(look_up)
+            return numeric(host, port) or found(await asyncio.wrap_future(look_up(host, port)))
     except TimeoutError as error:
         raise httpcore2.ConnectTimeout(error) from error
     except OSError as error:
         raise httpcore2.ConnectError(error) from error
-
-
-async def _in_a_thread_of_its_own(function: Callable[[], _T]) -> _T:
-    outcome: Future[_T] = Future()
-    outcome.set_running_or_notify_cancel()  # from here on it cannot be cancelled, only left alone
-
-    def run() -> None:
-        try:
-            outcome.set_result(function())
-        except BaseException as error:  # noqa: BLE001  # it is raised again where it is waited for
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return await asyncio.wrap_future(outcome)

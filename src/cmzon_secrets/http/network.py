@@ -20,11 +20,9 @@ from typing import Any
 
 import httpcore2
 
-from cmzon_secrets.deadline import Deadline
-from cmzon_secrets.errors import ProviderUnavailable
 from cmzon_secrets.http.addresses import Proxy
 from cmzon_secrets.http.outgoing import Outgoing
-from cmzon_secrets.http.resolving import numeric, shares
+from cmzon_secrets.http.resolving import found, look_up, numeric, shares
 from cmzon_secrets.http.tunnel import READ_SIZE, is_open, tunnel_request
 
 __all__ = ["Network", "until"]
@@ -155,13 +153,11 @@ def _tunnel(stream: _Stream, request: bytes, timeout: float | None) -> None:
 
 
 def _resolved(host: str, port: int, left: float) -> list[Any]:
-    """The name's addresses. A resolver knows no timeout, so it is asked from another thread."""
     try:
-        return Deadline(left, uri=host).call(
-            socket.getaddrinfo, host, port, type=socket.SOCK_STREAM
-        )
-    except ProviderUnavailable:
+        outcome = look_up(host, port).result(left)
+    except TimeoutError:
         raise TimeoutError(f"no address of {host} within {left:.3g} s") from None
+    return found(outcome)
 
 
 def _connect(addresses: list[Any], ends: float) -> socket.socket:

@@ -56,7 +56,8 @@ class TokenAuth(_Auth):
 
     A 401 is answered by sending the request once more, if there is a different token by then and
     its body is in memory: one that is streamed is sent once. The answer returned has the first one
-    in its ``history``. A redirect to another host loses the token, as the library has it.
+    in its ``history``. A redirect to another host, where they are followed, loses the token, as the
+    library has it, but a 307 or 308 not the body.
 
     ``provider``: a TokenCache, any other provider, or a URI, which ``close`` closes. ``base_url``:
     default ``$CMZON_BASE_URL``, else the vendor's; a request to any other origin raises

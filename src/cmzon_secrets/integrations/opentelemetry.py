@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from cmzon_secrets.answers import Answer
 from cmzon_secrets.client import Response, SendResult
 from cmzon_secrets.client.effects import Request
-from cmzon_secrets.errors import APIError, CMzonSecretsError, missing_extra
+from cmzon_secrets.errors import APIError, missing_extra
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
@@ -73,10 +73,10 @@ class Spans:
         """``POST /v1/messages`` around one request."""
         url = urlsplit(base_url)
         # Other paths hold ids, and a span's name must not.
-        name = f"{request.method} {request.path}" if request.is_message else request.method
+        name = f"{request.method} {request.place}" if request.is_message else request.method
         facts: dict[str, str | int] = {
             "http.request.method": request.method,
-            "url.full": base_url + request.path,
+            "url.full": base_url + request.place,
             "server.address": url.hostname or "",
             "server.port": url.port or _PORTS.get(url.scheme, 443),
         }
@@ -115,13 +115,10 @@ class _RequestSpan:
         self.headers: dict[str, str] = {}
         TraceContextTextMapPropagator().inject(self.headers)
 
-    def came(self, outcome: Answer | CMzonSecretsError) -> None:
-        if not isinstance(outcome, Answer):
-            _mark(self._span, type(outcome).__name__)
-            return
-        self._span.set_attribute("http.response.status_code", outcome.status)
-        if outcome.status >= 400:
-            _mark(self._span, str(outcome.status))
+    def came(self, answer: Answer) -> None:
+        self._span.set_attribute("http.response.status_code", answer.status)
+        if answer.status >= 400:
+            _mark(self._span, str(answer.status))
 
 
 def _kind_of(error: BaseException) -> str:

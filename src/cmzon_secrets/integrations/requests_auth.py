@@ -6,8 +6,8 @@
     session.auth = TokenAuth("file:token.sealed?key=keyfile:token.key")
 
 Given as ``auth`` it outranks ``.netrc``. It says nothing on what else Requests takes from the
-environment: proxies, and ``REQUESTS_CA_BUNDLE``, which outranks ``session.verify``;
-``session.trust_env = False`` turns both off. Needs the extra ``requests``.
+environment: proxies, even to this machine, and ``REQUESTS_CA_BUNDLE``, which outranks
+``session.verify``; ``session.trust_env = False`` turns both off. Needs the extra ``requests``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class TokenAuth(AuthBase):
 
     A 401 is answered by sending the request once more, if there is a different token by then and
     its body can be sent again: a generator cannot. The answer returned has the first one in its
-    ``history``. A redirect to another host loses the token, as Requests has it.
+    ``history``. A redirect to another host loses the token, as Requests has it, but a 307 or 308 not
+    the body.
 
     ``provider``: a TokenCache, any other provider, or a URI, which ``close`` closes. ``base_url``:
     default ``$CMZON_BASE_URL``, else the vendor's; a request to any other origin raises

@@ -14,10 +14,12 @@ from __future__ import annotations
 import sys
 import time
 from collections import UserDict
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
+from cmzon_secrets.answers import masking
 from cmzon_secrets.cache import TokenCache
 from cmzon_secrets.errors import ConfigurationError, missing_extra, without_frames
 from cmzon_secrets.forks import renew_in_child
@@ -54,8 +56,10 @@ class CMzonAPI:
     for the API, or Requests' ``(connect, read)``; the page's class waits for ever, and so does this
     one unless told.
 
-    Two things are better than on the page: a 401 is answered with one more try where there is a
-    different token by then, and an exception carries no token, nor does ``.netrc`` replace it.
+    Better than on the page: a 401 is answered with one more try where there is a different token by
+    then; no exception carries the token, nor does ``.netrc`` replace it; plain HTTP, which is for this
+    machine, goes through no proxy; and a redirect to another host is an HTTPError, for it would take
+    number and text along.
 
     It neither paces nor counts messages. A limit kept on this side would refuse a message, or hold
     it up, where the page's class has the API decide; who wants that, and typed errors, and
@@ -77,7 +81,7 @@ class CMzonAPI:
         self.headers = _Headers(self._cache)
         self._timeout = timeout
         self._last_use = 0.0
-        self._session = _session()
+        self._session = self._new_session()
         renew_in_child(self)
 
     @property
@@ -96,7 +100,7 @@ class CMzonAPI:
         try:
             return self._send({"to": to, "type": "text", "text": {"body": message}})
         except BaseException as error:  # noqa: BLE001  # a Ctrl-C, too, passes frames that hold the header
-            _forget_authorization(error, until=handled)
+            _forget_token(error, self._cache.peek(), until=handled)
             raise without_frames(error, until=handled)  # noqa: B904  # the same error again
 
     def close(self) -> None:
@@ -106,7 +110,7 @@ class CMzonAPI:
 
     def after_fork(self) -> None:
         """In a child: new connections, for two processes on one would get each other's answers."""
-        self._session = _session()
+        self._session = self._new_session()
 
     def __repr__(self) -> str:
         return f"<CMzonAPI {self.base_url} {self._cache.uri}>"
@@ -131,9 +135,12 @@ class CMzonAPI:
     def _connected(self) -> requests.Session:
         now = time.monotonic()
         if now - self._last_use > KEPT_FOR:
-            self._session = _session()  # not closed: another thread may be about to use it
+            self._session = self._new_session()  # not closed: another thread may be about to use it
         self._last_use = now
         return self._session
+
+    def _new_session(self) -> requests.Session:
+        return _Session(proxied=not self.base_url.startswith("http://"))
 
 
 class _Headers(UserDict[str, str]):
@@ -185,27 +192,74 @@ def _provider(given: object, opened: ExitStack) -> TokenProvider:
     )
 
 
-def _session() -> requests.Session:
+class _Session(requests.Session):
     """One that remembers nothing between two messages, like the page's ``requests.post``."""
-    session = requests.Session()
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS))
-    return session
+
+    def __init__(self, *, proxied: bool) -> None:
+        super().__init__()
+        self.trust_env = proxied
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS))
+
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        """Where Requests takes the token off, the message stays here as well."""
+        if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
+            raise requests.exceptions.HTTPError(
+                f"{response.status_code} — a redirect to another host, which was not followed",
+                response=response,
+            )
+        super().rebuild_auth(prepared_request, response)
 
 
-def _forget_authorization(error: BaseException | None, *, until: BaseException | None) -> None:
-    """The errors of Requests carry request and answers, and these the token."""
+def _forget_token(
+    error: BaseException, current: Token | None, *, until: BaseException | None
+) -> None:
+    """The errors of Requests carry request and answers, and these the token, which a server may repeat."""
+    chain = list(_chain(error, until))
+    tokens = {current.reveal()} if current is not None else set()
+    for request in (request for one in chain for request in _requests_of(one)):
+        if "Authorization" in request.headers:
+            tokens.add(str(request.headers["Authorization"]).removeprefix("Bearer "))
+            request.headers["Authorization"] = f"Bearer {MASK}"
+    for token in tokens:
+        for one in chain:
+            _mask(one, masking(token))
+
+
+def _chain(error: BaseException | None, until: BaseException | None) -> Iterator[BaseException]:
     while error is not None and error is not until:
-        for request in _requests_of(error):
-            if "Authorization" in request.headers:
-                request.headers["Authorization"] = f"Bearer {MASK}"
+        yield error
         error = error.__cause__ or error.__context__
 
 
-def _requests_of(error: BaseException) -> list[requests.PreparedRequest]:
+def _answers_of(error: BaseException) -> list[requests.Response]:
     response = getattr(error, "response", None)
-    answers = [response, *response.history] if response is not None else []
+    return [response, *response.history] if response is not None else []
+
+
+def _requests_of(error: BaseException) -> list[requests.PreparedRequest]:
+    answers = _answers_of(error)
     sent = [getattr(error, "request", None), *(answer.request for answer in answers)]
     # The next step of a redirect is prepared before it is known that it will not be taken.
     return [request for request in [*sent, *(answer.next for answer in answers)] if request]
+
+
+def _mask(error: BaseException, mask: Callable[[str], str]) -> None:
+    """In its texts, of which a status line that cannot be read is one, and in the answers it carries."""
+    error.args = tuple(_masked(part, mask) for part in error.args)
+    vars(error).update({name: _masked(part, mask) for name, part in vars(error).items()})
+    for answer in _answers_of(error):
+        answer.reason = mask(answer.reason or "")
+        answer.headers.update({name: mask(text) for name, text in answer.headers.items()})
+        body = mask(answer.content.decode("utf-8", "surrogateescape"))
+        answer._content = body.encode("utf-8", "surrogateescape")  # noqa: SLF001
+        answer.raw = None  # read to its end; it has all of this once more
+
+
+def _masked(part: Any, mask: Callable[[str], str]) -> Any:
+    if isinstance(part, BaseException):
+        _mask(part, mask)
+    return mask(part) if isinstance(part, str) else part

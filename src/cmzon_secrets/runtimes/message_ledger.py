@@ -35,7 +35,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from cmzon_secrets.client.outbox.model import State
-from cmzon_secrets.client.shared_server import checked, connect, place_of
+from cmzon_secrets.client.shared.server import checked, connect, place_of
 from cmzon_secrets.errors import ProviderUnavailable
 
 __all__ = ["KEPT", "Entry", "MessageLedger", "fingerprint"]

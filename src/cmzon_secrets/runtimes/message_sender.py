@@ -239,7 +239,7 @@ def _as_it_stands(known: Entry) -> Delivered | Later:
 def _may_have_been_sent(error: Exception, started: bool) -> bool:
     if isinstance(error, CMzonSecretsError):
         return isinstance(error, APIError) and error.may_have_been_sent
-    return started  # a defect, or a time limit: anything may have happened
+    return getattr(error, "may_have_been_sent", started)  # a defect, or a time limit
 
 
 def _over(key: str, state: State, reason: str | None) -> APIError:

@@ -87,7 +87,11 @@ def test_a_callers_header_cannot_replace_ours(server, client, name):
 
 
 @pytest.mark.parametrize(
-    "headers", [{"X-A": "b\r\nX-C: d"}, {"X A": "b"}, {"X-A": ""}, {"X-A": "ü"}, {"X-A": "b\n"}]
+    "headers",
+    [
+        *({"X-A": "b\r\nX-C: d"}, {"X A": "b"}, {"X-A": ""}, {"X-A": "ü"}, {"X-A": "b\n"}),
+        *({"X-A": 1}, {"X-A": None}, {1: "b"}, {b"X-A": "b"}, [("X-A", "b")], 5),
+    ],
 )
 def test_a_header_that_is_none_is_refused(server, client, headers):
     with pytest.raises(ConfigurationError, match="request header"):
@@ -346,6 +350,9 @@ def test_a_base_url_that_no_token_may_be_sent_to_is_refused(open_client, vault, 
         ({"max_attempts": 2.0}, "max_attempts"),
         ({"limits": 80}, "RateLimits are needed, got int"),
         ({"base_url": ""}, None),
+        ({"base_url": 5}, "base URL — a text is needed, got int"),
+        ({"base_url": "https://h/ü"}, "base URL — its path is not ASCII"),
+        ({"proxy": b"http://h:1"}, "proxy — a text is needed"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused(open_client, vault, monkeypatch, arguments, why):

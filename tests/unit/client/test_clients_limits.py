@@ -52,6 +52,23 @@ def test_the_day_limit_stops_before_anything_is_sent(open_client, server, vault,
     )
 
 
+def test_a_message_that_is_ready_on_the_next_day_counts_for_that_one(
+    open_client, server, vault, clock, monkeypatch
+):
+    clock.advance(MIDNIGHT - NOON - timedelta(seconds=1))
+    read = vault.get
+    monkeypatch.setattr(vault, "get", lambda: clock.advance(3) or read())
+    limits = RateLimits(per_day=2)
+    with open_client(vault, base_url=server.url, limits=limits, clock=clock) as client:
+        for sent in (1, 2):
+            client.send_message(TO, TEXT)
+            assert client.usage.sent_today == sent
+        with pytest.raises(DailyLimitReached) as caught:
+            client.send_message(TO, TEXT)
+    assert caught.value.resets_at == MIDNIGHT + timedelta(days=1)
+    assert len(server.received) == 2
+
+
 def test_the_count_survives_a_restart(open_client, server, vault, tmp_path):
     for sent in (2, 1):
         with (

@@ -171,7 +171,7 @@ def test_a_slow_backend_holds_up_no_event_loop(server, vault):
     asyncio.run(main())  # what is imported once is imported now
     lag, took = asyncio.run(main())
     assert took >= 0.3
-    assert lag < 0.15
+    assert lag < 0.25  # on the loop, the read would be 0.3
     assert vault.calls == 2
 
 
@@ -292,7 +292,7 @@ def test_a_callers_own_timeout_ends_a_wait_for_a_turn(server, vault):
             return time.monotonic() - began, client.usage.sent_today
 
     waited, sent = asyncio.run(main())
-    assert waited < 1.2  # those that gave up left no gap
+    assert waited < 1.7  # those that gave up left no gap: each would be a second more
     assert sent == 2
 
 

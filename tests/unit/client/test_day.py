@@ -134,12 +134,43 @@ def test_a_lower_limit_holds_for_the_day_it_was_said_of():
 
 
 def test_a_day_that_ends_at_another_hour_there_ends_so_here_and_so_do_the_next():
-    count = DayCount(3)
+    count, ends = DayCount(10), NOON + HOUR
     sent(count, NOON, 3)
-    count.heed(Quota(3, 0, NOON + HOUR), NOON)
-    assert left(count, NOON + HOUR - SECOND) == 0
-    assert left(count, NOON + HOUR) == 3
-    assert count.ends == NOON + HOUR + DAY
+    count.heed(Quota(10, 7, ends), NOON)
+    sent(count, ends, 1)
+    count.heed(Quota(10, 9, ends + DAY), ends)
+    assert count.ends == ends + DAY
+    assert left(count, ends + DAY - SECOND) == 9
+    assert left(count, ends + DAY) == 10
+    assert count.ends == ends + 2 * DAY
+
+
+@pytest.mark.parametrize("window", [SECOND, HOUR, 11 * HOUR])
+def test_the_end_of_a_shorter_window_is_not_the_first_days(window):
+    count = DayCount(50)
+    sent(count, NOON, 40)
+    count.heed(Quota(45, 5, NOON + window), NOON)
+    assert left(count, NOON + window - SECOND) == 5
+    assert left(count, NOON + window) == 5
+    count.heed(Quota(4_800, 4_799, NOON + 2 * window), NOON + window)
+    assert left(count, MIDNIGHT - SECOND) == 0
+    assert left(count, MIDNIGHT) == 50
+
+
+def test_an_end_without_what_is_left_does_not_undo_the_count():
+    count = DayCount(50)
+    sent(count, NOON, 40)
+    count.heed(Quota(50, 10, NOON + HOUR), NOON)
+    count.heed(Quota(50, None, NOON + HOUR + DAY), NOON + 2 * HOUR)
+    assert left(count, NOON + 2 * HOUR) == 10
+
+
+def test_an_end_after_midnight_is_the_days_that_began_a_day_before():
+    count = DayCount(50)
+    sent(count, NOON, 40)
+    count.heed(Quota(50, 10, MIDNIGHT + HOUR), NOON)
+    assert left(count, MIDNIGHT + HOUR - SECOND) == 10
+    assert left(count, MIDNIGHT + HOUR) == 50
 
 
 def test_an_answer_of_yesterday_that_comes_after_midnight_spoils_no_new_day():
@@ -168,7 +199,7 @@ def test_a_quota_of_a_minute_is_not_taken_for_the_days_again_and_again():
         now += timedelta(minutes=1)
         sent(count, now, 100)
         count.heed(Quota(4_800, 4_700, now + timedelta(seconds=30)), now)
-    assert count.sent == 5_900
+    assert count.sent == 6_000
     assert count.limit == 10_000
 
 

@@ -301,6 +301,14 @@ def test_what_it_says_costs_no_write_where_it_is_known(path):
     assert in_file(path) <= 2 * LARGEST_BLOCK
 
 
+def test_and_no_message_where_it_says_something_else_with_each_answer(path):
+    count, sent = DayFile(1000, path), 0
+    for minute in range(1000):
+        sent += taken(count, most=1)
+        count.heed(Quota(5000 + minute, 5000 + minute - sent, MIDNIGHT + DAY), NOON)
+    assert sent == 1000
+
+
 # ── the file ────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cmzon_secrets.answers import Answer
+from cmzon_secrets.answers import LONGEST_ID, Answer
 from cmzon_secrets.client.effects import NeedToken, Request, Work
 from cmzon_secrets.client.exchange import Call
 from cmzon_secrets.client.retry import Wait
@@ -19,7 +19,7 @@ from cmzon_secrets.errors import (
     ServerError,
     TransportError,
 )
-from cmzon_secrets.tokens import Token
+from cmzon_secrets.tokens import MASK, Token
 from unit.client.desk import ACCEPTED, NEW, OLD, TO, Desk, answer, never_left, refusal
 
 # ── one attempt ─────────────────────────────────────────────────────────────────────────────
@@ -62,6 +62,21 @@ def test_a_success_of_another_shape_is_still_a_success(body: dict[str, object]) 
     assert (result.id, result.status, result.to) == (None, None, TO)
 
 
+def test_a_result_and_its_events_repeat_no_secret_and_are_printable_and_short() -> None:
+    secret = "cmz_old"
+    said = {"id": f"\x1b]0;{TO[1:]}\x07", "status": f"\x1b[2J {secret}", "to": f"\u202e{secret}"}
+    deep: list[object] = []
+    for _ in range(900):
+        deep = [deep]
+    headers = {"X_Request_Id": f"\x9b2J {TO}" + "x" * 90_000, "X_Echo": f"{TO} {secret}"}
+    result = Desk().send(answer(202, {**said, "details": deep}, **headers))
+    assert (result.id, result.status) == (f"]0;{MASK}", f"[2J {MASK}")
+    assert (result.to, result.headers["x-echo"]) == (MASK, f"{MASK} {MASK}")
+    assert result.request_id.startswith(f"2J {MASK}x")
+    assert len(result.request_id) <= LONGEST_ID
+    assert Desk().send(answer(202, {"id": "x" * 10**6})).id == "x" * LONGEST_ID
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
@@ -89,6 +104,15 @@ def test_an_answer_without_a_body_is_none() -> None:
     call = Call(Request("DELETE", "/v1/tokens/x"), desk.terms, desk.shared)
     response = desk.run(call.response(), answer(204))
     assert (response.status, response.json) == (204, None)
+
+
+def test_an_error_names_the_place_that_was_asked_without_its_query() -> None:
+    for outcome in (answer(404), answer(200, b"<html>")):
+        desk = Desk()
+        call = Call(Request("GET", f"/v1/messages?to={TO}"), desk.terms, desk.shared)
+        error = desk.run(call.response(), outcome)
+        assert str(error).startswith(f"GET /v1/messages — {outcome.status}")
+        assert TO not in str(error)
 
 
 # ── 401 ─────────────────────────────────────────────────────────────────────────────────────
@@ -232,6 +256,15 @@ def test_what_keeps_a_retry_back_is_told_where_nothing_can_have_been_accepted() 
     assert desk.send(refusal(503)) is down
     desk.tokens = [OLD, down]
     assert desk.send(answer(401)) is down
+
+
+def test_what_a_subscriber_raises_before_a_retry_does_not_hide_the_doubt() -> None:
+    desk = Desk(trusted=True)
+    full = OSError("the log is full")  # as a cache's subscriber may raise it
+    desk.tokens = [OLD, full]
+    error = desk.send(TransportError("lost"))
+    assert isinstance(error, TransportError)
+    assert (error.may_have_been_sent, error.__cause__) == (True, full)
 
 
 def test_a_day_that_is_over_before_a_retry_says_so_with_the_doubt() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from cmzon_secrets.client.limits import LONGEST_PAUSE, RateLimits
 from cmzon_secrets.client.spacing import HORIZON
+from cmzon_secrets.client.turns import GONE_AFTER, LOOKS_EVERY
 from cmzon_secrets.client.usage import Quota
 from cmzon_secrets.errors import ConfigurationError, DailyLimitReached, RateLimited
 from unit.client.virtual_time import NOON, Senders, VirtualTime, most_in_any_second, rate
@@ -222,6 +223,20 @@ def test_no_turn_within_the_deadline_is_an_error_and_nothing_is_sent():
     assert world.limits.usage(world.time.now()).sent_today == len(world.left)
 
 
+def test_who_does_not_go_on_in_his_turn_is_passed_over():
+    """As a task whose event loop has stopped: nothing of it runs, and nothing of it ends."""
+    limits, time = day_off(per_second=1), VirtualTime()
+    stopped = [limits.slot(time, ends=1e6, since=0.0, priority=1) for _ in range(500)]
+    for steps in stopped:
+        next(steps, None)
+    world = Senders(limits, time, patience=60.0)
+    callers = [world.send() for _ in range(10)]
+    time.run()
+    assert [caller.error for caller in callers] == [None] * 10
+    assert world.left[0][0] <= GONE_AFTER + LOOKS_EVERY + 1.1
+    assert rate(at for at, _ in world.left) == pytest.approx(1 / (1 + JITTER))
+
+
 # ── 429 ─────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -338,7 +353,7 @@ def test_usage_is_what_the_api_said_last_while_its_day_lasts():
     assert (usage.limit, usage.remaining, usage.resets_at) == (5000, 4000, ends)
     assert (usage.sent_today, usage.request_id) == (1000, "req_1")
     later = limits.usage(NOON + timedelta(hours=2))
-    assert (later.limit, later.remaining, later.sent_today) == (10_000, 10_000, 0)
+    assert (later.limit, later.remaining, later.sent_today) == (10_000, 9_000, 1000)
 
 
 # ── what they are made with ─────────────────────────────────────────────────────────────────────

@@ -13,6 +13,7 @@ from cmzon_secrets.client.effects import Request
 from cmzon_secrets.client.messages import LONGEST_TEXT, message_request, without_message
 from cmzon_secrets.errors import RequestRejected
 from cmzon_secrets.headers import Headers
+from cmzon_secrets.tokens import MASK
 
 TO = "+4915112345678"
 
@@ -74,6 +75,7 @@ def test_what_can_be_sent_is_sent_as_it_is(to: str, message: str) -> None:
 
 def test_only_messages_are_messages() -> None:
     assert Request("post", "/v1/messages?x=1").is_message
+    assert Request("POST", "/v1/messages/").is_message
     assert not Request("GET", "/v1/messages").is_message
     assert not Request("POST", "/v1/messages/x").is_message
 
@@ -84,6 +86,7 @@ def test_only_messages_are_messages() -> None:
         "the number +4915112345678 is unknown",
         "to=+4915112345678.",
         "4915112345678: not on WhatsApp",
+        "004915112345678 cannot be reached",
         "the text 'a private word' is forbidden",
     ],
 )
@@ -105,6 +108,38 @@ def test_other_words_and_numbers_are_left_alone() -> None:
     assert masked.json() == {"error": {"details": "token 749151123456789 is a hit"}}
     answer = Answer(400, Headers({}), b"<p>&nbsp;</p>")
     assert without_message(answer, Request("POST", "/v1/messages", json={"to": ""})) is answer
+
+
+def test_a_number_is_masked_where_it_is_a_number_of_json_and_a_code_or_a_wait_is_kept() -> None:
+    error = {"code": 429, "retry_after": 60, "details": {"to": 4915112345678, "from": 15550001234}}
+    for text in ("429", "60"):
+        masked = without_message(
+            Answer(429, Headers({}), json.dumps({"error": error}).encode()),
+            message_request(TO, text, key=None),
+        )
+        shown = {"to": MASK, "from": 15550001234}
+        assert masked.json() == {"error": {**error, "details": shown}}
+
+
+def test_a_long_text_is_masked_wherever_it_stands_and_a_word_where_it_is_one() -> None:
+    body = json.dumps({"error": {"message": "no_Your code is 123456! for ok, okay"}}).encode()
+    for text, left in (
+        ("Your code is 123456", f"no_{MASK}! for ok, okay"),
+        ("ok", f"no_Your code is 123456! for {MASK}, okay"),
+    ):
+        masked = without_message(
+            Answer(422, Headers({}), body), message_request(TO, text, key=None)
+        )
+        assert masked.json() == {"error": {"message": left}}
+
+
+def test_a_word_that_is_also_a_part_of_an_id_spoils_no_success() -> None:
+    body = json.dumps({"id": "msg-1", "status": "sent"}).encode()
+    for text in ("1", "msg", "sent"):
+        masked = without_message(
+            Answer(200, Headers({}), body), message_request(TO, text, key=None)
+        )
+        assert masked.json() == {"id": "msg-1", "status": "sent"}
 
 
 def test_no_repr_shows_the_number_or_the_text() -> None:

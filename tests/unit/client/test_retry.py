@@ -39,9 +39,10 @@ def said(status: int, *, retry_after: object = None, header: str | None = None) 
     return Answer(status, Headers(headers), json.dumps({"error": error}).encode())
 
 
-def page(status: int) -> Answer:
+def page(status: int, **headers: str) -> Answer:
     """An answer of something between the API and us."""
-    return Answer(status, Headers({}), b"<html><h1>nginx</h1></html>")
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, Headers(fields), b"<html><h1>nginx</h1></html>")
 
 
 def lost(*, sent: bool) -> TransportError:
@@ -61,12 +62,15 @@ ALWAYS, DOUBT, NEVER = "always", "in doubt", "never"
         (said(500), ALWAYS),
         (said(502), ALWAYS),
         (said(503), ALWAYS),
-        (page(503), ALWAYS),
+        (page(503, Retry_After="1"), ALWAYS),
         (said(408), ALWAYS),
         (page(425), ALWAYS),
         (lost(sent=False), ALWAYS),
         (page(500), DOUBT),
         (page(502), DOUBT),
+        (page(502, Retry_After="1"), DOUBT),
+        (page(503), DOUBT),
+        (page(503, Retry_After="soon"), DOUBT),
         (page(520), DOUBT),
         (said(504), DOUBT),
         (page(504), DOUBT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -10,7 +11,7 @@ import redis
 
 from cmzon_secrets.client.spacing import HORIZON
 from cmzon_secrets.client.usage import Quota
-from cmzon_secrets.errors import DailyLimitReached
+from cmzon_secrets.errors import DailyLimitReached, RateLimited
 from unit.client.virtual_redis import Process, VirtualRedis
 from unit.client.virtual_time import NOON, Senders, VirtualTime, most_in_any_second, rate
 
@@ -174,6 +175,35 @@ def test_what_the_api_says_of_the_day_counts_for_all(connection):
     assert {error.resets_at for error in reached} == {left.resets_at}
 
 
+@pytest.mark.parametrize("seconds", [60, 3600, 6 * 3600])
+def test_the_end_of_a_shorter_window_is_not_the_days(connection, seconds):
+    world = World(connection, 2, per_day=10)
+    for number in range(1, 30):
+        now = world.time.now()
+        for process in world.processes:
+            process.heed(Quota(4_800, 4_799, now + timedelta(seconds=seconds)), now)
+        for senders in world.senders:
+            senders.send()
+        world.run(2.0 + 1210.0 * number)
+    assert len(world.arrived) == 10 - 1
+
+
+def test_a_day_that_ends_at_another_hour_there_begins_anew_for_all(connection):
+    world = World(connection, 2, per_day=100)
+    ends = NOON + timedelta(hours=1)
+    world.processes[0].heed(Quota(100, 99, ends), world.time.now())
+    world.senders[0].send()
+    world.run(3700.0)
+    world.senders[0].send()
+    world.run(3701.0)
+    world.processes[0].heed(Quota(100, 99, ends + timedelta(days=1)), world.time.now())
+    callers = [world.senders[n % 2].send() for n in range(102)]
+    world.run(3710.0)
+    reached = [caller.error for caller in callers if caller.error]
+    assert len(reached) == 3
+    assert {error.resets_at for error in reached} == {ends + timedelta(days=1)}
+
+
 def test_a_new_day_begins_for_all(connection):
     world = World(connection, 2, per_day=2)
     world.senders[0].send()
@@ -214,6 +244,19 @@ def test_a_clock_that_is_set_on_redis_s_machine_stops_nobody(connection):
         world.time.after(2.0, lambda w=world, s=step: setattr(w.redis, "ahead", s))
         world.run(14.0)
         assert len(world.between(9.0, 14.0)) >= 5 * 77
+
+
+def test_a_redis_whose_slots_are_over_when_they_are_heard_of_keeps_nobody_past_his_deadline(
+    connection,
+):
+    time = VirtualTime()
+    redis = VirtualRedis(connection, time)
+    redis.takes = 1.3
+    senders = Senders(Process(redis, time), time, patience=3.0)
+    caller = senders.send()
+    time.run()
+    assert isinstance(caller.error, RateLimited)
+    assert time.seconds < 3.0 + redis.takes
 
 
 # ── without ─────────────────────────────────────────────────────────────────────────────────────

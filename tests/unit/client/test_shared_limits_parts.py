@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmzon_secrets.client import RateLimits
-from cmzon_secrets.client.server_clock import ServerClock
-from cmzon_secrets.client.share import Share
-from cmzon_secrets.client.shared_report import Report
-from cmzon_secrets.client.shared_server import Verdict
-from cmzon_secrets.client.slots import Slot, Slots
+from cmzon_secrets.client.shared.clock import ServerClock
+from cmzon_secrets.client.shared.report import Report
+from cmzon_secrets.client.shared.server import Told, Unreachable, Verdict
+from cmzon_secrets.client.shared.share import Share
+from cmzon_secrets.client.shared.slots import Slot, Slots
 from cmzon_secrets.errors import ConfigurationError
 from unit.client.virtual_redis import VirtualRedis
 from unit.client.virtual_time import VirtualTime
@@ -148,6 +148,27 @@ def test_what_may_be_told_twice_counts_too_many_rather_than_too_few():
     report.count(2, DAY)
     report.add_back(lost)
     assert report.facts(ServerClock())["owed"] == [[DAY.timestamp(), 5]]
+
+
+NOW = 1_795_521_600 * 10**6
+ENDS, YEAR = NOW // 10**6 + 3600, 365 * 86_400 * 10**6
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        (NOW, 0, NOW + YEAR, 0, -1, ENDS, 1, 1, 0),
+        (NOW, 1, NOW + YEAR, 0, -1, ENDS, 1, 1, 0),
+        (NOW, 0, 2**200, 0, -1, ENDS, 1, 1, 0),
+        (NOW, 0, NOW, 0, -1, ENDS, 1, 1, NOW + YEAR),
+        (NOW, 0, NOW, 0, -1, 10**15, 1, 1, 0),
+        (NOW, 0, NOW, 0, -1, -(10**14), 1, 1, 0),
+    ],
+)
+def test_figures_that_the_script_never_tells_are_no_answer(reply):
+    with pytest.raises(Unreachable, match="makes no sense"):
+        Told.from_reply(reply)
+    assert Told.from_reply((NOW, 0, NOW, 0, -1, ENDS, 1, 1, 0)).verdict is Verdict.GRANTED
 
 
 # ── the script ──────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmzon_secrets.client.turns import Turns
+from cmzon_secrets.client.turns import GONE_AFTER, Turns
 
 PLACES = st.lists(st.tuples(st.integers(-3, 3), st.floats(0, 100)), min_size=1, max_size=40)
 
@@ -63,6 +63,34 @@ def test_leaving_twice_calls_nobody_twice():
     turns.leave(first)
     turns.leave(first)
     assert called == [True]
+
+
+def test_who_was_not_seen_for_a_while_is_passed_over_and_has_his_old_place_once_he_is_back():
+    turns, called = Turns(), []
+    gone = [turns.join(0, since) for since in (0.0, 1.0, 2.0)]
+    assert [turns.is_next(ticket, 2.0) for ticket in gone] == [True, False, False]
+    here = turns.join(0, 3.0)
+    assert not turns.is_next(here, 2.0 + GONE_AFTER)
+    assert turns.is_next(here, 2.1 + GONE_AFTER)  # all of them at once
+    behind = turns.join(0, 4.0)
+    assert not turns.is_next(behind, 2.1 + GONE_AFTER)
+    behind.on_call(lambda: called.append("behind"))
+    assert turns.is_next(gone[1], 9.0)
+    turns.leave(gone[1])
+    assert here.called
+    turns.leave(here)
+    assert called == ["behind"]
+    assert [ticket.called for ticket in gone] == [False] * 3
+
+
+def test_whoever_looks_calls_the_one_behind_those_who_are_gone():
+    turns, called = Turns(), []
+    turns.is_next(turns.join(0, 0.0), 0.0)
+    second, third = turns.join(0, 1.0), turns.join(0, 2.0)
+    turns.is_next(second, GONE_AFTER)
+    second.on_call(lambda: called.append("second"))
+    assert not turns.is_next(third, GONE_AFTER + 0.1)
+    assert called == ["second"]
 
 
 def test_a_thousand_threads_each_have_their_turn():

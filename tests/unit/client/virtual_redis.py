@@ -11,8 +11,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from cmzon_secrets.client.shared_limits import KNOCK_EVERY, SharedLimits
-from cmzon_secrets.client.shared_server import Told, Unreachable, _script
+from cmzon_secrets.client.shared.limits import KNOCK_EVERY, SharedLimits
+from cmzon_secrets.client.shared.server import Told, Unreachable, _script
 from unit.client.virtual_time import NOON, VirtualTime
 
 
@@ -36,6 +36,8 @@ class VirtualRedis:
         self._run = 1
         self._started = -3600.0
         self.is_there = True
+        self.takes = 0.0
+        """Seconds until an answer is heard, where one process alone asks."""
         self.back_at: dict[str, float] = {}
         """By process: until when its network takes longer to find the server again."""
         self._run_script = connection.register_script(_with_arguments(_script()[0]))
@@ -66,9 +68,9 @@ class VirtualRedis:
         info = (
             f"run_id:{self._run:x}\nuptime_in_seconds:{int(self._time.seconds - self._started)}\n"
         )
-        return Told.from_reply(
-            self._run_script(self.keys, [json.dumps(question), json.dumps(moment), info])
-        )
+        reply = self._run_script(self.keys, [json.dumps(question), json.dumps(moment), info])
+        self._time.seconds += self.takes
+        return Told.from_reply(reply)
 
     def close(self) -> None:
         pass

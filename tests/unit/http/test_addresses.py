@@ -73,6 +73,8 @@ def test_a_base_url_is_https_or_loopback(url, checked):
         "https://api..cmzon.com",
         "https://" + "a" * 64 + ".com",
         "https://api.cmzön.com",
+        "https://api.cmzon.com/ü",
+        *(5, b"https://api.cmzon.com", None),
     ],
 )
 def test_any_other_base_url_is_refused_before_a_byte_is_sent(url):
@@ -119,6 +121,23 @@ def test_the_base_url_comes_from_the_argument_the_environment_or_is_the_vendors(
 )
 def test_a_path_is_encoded_where_it_has_to_be(path, encoded):
     assert encoded_path(path) == encoded
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/v1//messages", "/v1/./messages", "/v1/x/../messages", "/v1/messages/.", "/v1/.."),
+        *("/v1/%6dessages", "/v1/messages%2e", "/v1/%4Dx", "/%7e", "/a%5fb", "/%2D", "/%30"),
+    ],
+)
+def test_a_path_that_has_a_plainer_spelling_is_refused(path):
+    with pytest.raises(ConfigurationError, match="plainer"):
+        encoded_path(path)
+
+
+def test_dots_slashes_and_codes_that_mean_something_else_are_sent():
+    for path in ("/v1/..x", "/v1/x.", "/v1/a%2fb", "/v1/%5b", "/v1?next=//x/../%61"):
+        assert encoded_path(path) == path
 
 
 @given(st.text(max_size=30))

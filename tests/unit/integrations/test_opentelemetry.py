@@ -100,10 +100,31 @@ def test_no_span_holds_a_number_a_text_or_the_token(send, spans, fault, cmzon_em
     fault(status=403)
     with pytest.raises(PermissionDenied):
         send()
-    told = "".join(span.to_json() for span in spans.get_finished_spans())
+    finished = spans.get_finished_spans()
+    assert not any(span.events for span in finished)  # a recorded exception would be one
+    told = "".join(span.to_json() for span in finished)
     assert told
     for secret in (TO, TEXT, cmzon_emulator.admin_token):
         assert secret not in told
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [("GET", "/v1/x", "GET"), ("POST", "/v1/messages", "POST /v1/messages")],
+)
+def test_the_query_of_a_call_is_in_no_span(method, path, name, spans, cmzon_emulator, monkeypatch):
+    monkeypatch.setenv("CMZON_API_TOKEN", cmzon_emulator.admin_token)
+    with (
+        Client(
+            "env:CMZON_API_TOKEN", base_url=cmzon_emulator.base_url, tracing=spans.tracing
+        ) as client,
+        pytest.raises(RequestRejected),
+    ):
+        client.request(method, f"{path}?to={TO}", json={})
+    request = spans.get_finished_spans()[0]
+    assert request.name == name
+    assert request.attributes["url.full"] == f"{cmzon_emulator.base_url}{path}"
+    assert TO not in request.to_json()
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import threading
 import traceback
+from contextlib import contextmanager
 
 import pytest
 
@@ -52,7 +54,6 @@ ANSWERS = {
     "cut short": Reply(200, b"{}", {"Content-Length": "100", "Connection": "close"}),
     "redirect": Reply(302, headers={"Location": "/v1/elsewhere"}),
     "redirect in a circle": Reply(307, headers={"Location": "/v1/messages"}),
-    "redirect to nowhere": Reply(307, headers={"Location": "http://127.0.0.1:1/"}),
 }
 
 
@@ -250,6 +251,33 @@ def test_netrc_does_not_replace_the_token(server, tmp_path, monkeypatch):
     assert server.received[0].token == FIRST.reveal()
 
 
+def test_a_redirect_to_another_host_takes_no_number_and_no_text_along(server):
+    api = CMzonAPI(FIRST, base_url=server.url)
+    elsewhere = server.url.replace("127.0.0.1", "localhost")
+    for status in (301, 302, 303, 307, 308):
+        server.received.clear()
+        server.say(status, {}, {"Location": f"{elsewhere}/v1/messages"})
+        with pytest.raises(requests.exceptions.HTTPError, match=f"{status} — a redirect"):
+            api.send_message(TO, TEXT)
+        assert len(server.received) == 1
+
+
+def test_what_is_for_this_machine_goes_through_no_proxy(server, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    CMzonAPI(FIRST, base_url=server.url).send_message(TO, TEXT)
+    assert server.received[0].token == FIRST.reveal()
+
+
+def test_what_is_for_the_internet_heeds_the_proxy_of_the_environment(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(requests.exceptions.ProxyError):
+        CMzonAPI(FIRST, base_url="https://api.test.invalid").send_message(TO, TEXT)
+
+
 # its connections
 
 
@@ -347,6 +375,42 @@ def test_no_exception_carries_the_token(server, vault, answer):
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     assert FIRST.reveal() not in "".join(shown.format())
     assert not [text for text in reachable(caught.value) if FIRST.reveal() in text]
+
+
+ECHOES = {
+    "a status line that is none": "garbage TOKEN\r\n\r\n",
+    "a reason": "HTTP/1.1 403 no TOKEN\r\nContent-Length: 0\r\n\r\n",
+    "a header": "HTTP/1.1 500 no\r\nContent-Length: 0\r\nX-Was: TOKEN\r\n\r\n",
+    "a body": "HTTP/1.1 403 no\r\nContent-Length: 15\r\n\r\nTOKEN",
+    "no JSON": "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\nTOKEN",
+    "a redirect": "HTTP/1.1 307 no\r\nContent-Length: 0\r\nLocation: ftp:TOKEN\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+def test_no_exception_repeats_a_token_that_the_server_did(echo):
+    with told(echo) as url, pytest.raises(Exception) as caught:
+        CMzonAPI(FIRST, base_url=url).send_message(TO, TEXT)
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert FIRST.reveal() not in "".join(shown.format())
+    assert not [text for text in reachable(caught.value) if FIRST.reveal() in text]
+
+
+@contextmanager
+def told(answer):
+    """A server that says this, whatever it is asked: with the token for TOKEN."""
+
+    def serve():
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer.replace("TOKEN", FIRST.reveal()).encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        serving.join()
 
 
 def reachable(error, depth=12):

@@ -58,7 +58,8 @@ class Outbox:
     ``keep``: how long sent messages are kept, a timedelta or seconds; None: for ever.
 
     Every method raises ConfigurationError for a file that is no outbox, AccessDenied, and
-    ProviderUnavailable for a disk that is full and a file that stays locked; then nothing was done.
+    ProviderUnavailable for a disk that is full and a file that stays locked, or was removed or replaced
+    meanwhile; then nothing was done.
     """
 
     def __init__(
@@ -136,8 +137,9 @@ class Outbox:
 
         Ends early, with what was under way settled and the rest left for the next run, raising
         AuthenticationError, PermissionDenied and what the provider raises, for every other message
-        would fail likewise; with ``until_empty`` also DailyLimitReached, and the error of an outage
-        that lasts. Without it, those are waited for.
+        would fail likewise; with ``until_empty`` also DailyLimitReached, the error of an outage that
+        lasts, and what came last where for two minutes nothing could be tried again. Without it, those
+        are waited for.
         """
         client = needed(self._client)
         check_workers(workers)

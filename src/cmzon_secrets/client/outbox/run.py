@@ -19,7 +19,7 @@ from cmzon_secrets.client.outbox.owners import new_owner
 from cmzon_secrets.client.outbox.store import Store
 from cmzon_secrets.client.outbox.verdicts import MAX_TRIES, Verdict, accepted, judge
 from cmzon_secrets.clock import Clock
-from cmzon_secrets.errors import ConfigurationError, without_frames
+from cmzon_secrets.errors import ConfigurationError, ProviderUnavailable, without_frames
 
 __all__ = ["POLL", "Progress", "Run", "Stop", "Terms", "WithFlag", "check_workers"]
 
@@ -33,6 +33,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds: the first such pause, doubled with each that follows."""
 PATIENCE = 30.0
 """Seconds of the pause at which a run that is to drain the outbox rather ends."""
+LONGEST_IDLE = 120.0
+"""Seconds for which such a run waits for messages whose time is to come, or that others hold: twice
+what it takes until those of one that died are free."""
 REJECTED_IN_A_ROW = 100
 """Messages, none accepted between them, after which it is not the messages."""
 
@@ -88,6 +91,8 @@ class Run:
         self._paused_until = -inf
         self._resumes_at: datetime | None = None
         self._rejected = 0
+        self._setback: BaseException | None = None
+        self._busy_at = clock.monotonic()
         self._last: dict[Callable[[], None], float] = {}
 
     def next(self, free: int) -> list[Leased] | None:
@@ -102,9 +107,7 @@ class Run:
         with self._lock:
             self._under_way += len(leased)
             idle = not self._under_way
-        if idle and self._terms.until_empty and self._store.is_drained(self._now()):
-            return None
-        return leased
+        return None if self._terms.until_empty and self._is_done(idle=idle) else leased
 
     def departing(self, message: Leased) -> None:
         """It leaves in a moment: noted on the disk. Raises NotNow where it must not."""
@@ -166,6 +169,17 @@ class Run:
             left=counts["pending"],
         )
 
+    def _is_done(self, *, idle: bool) -> bool:
+        """Whether a run that is to drain the outbox is over: nothing is left, or nothing could be done
+        for long, which the last failure explains."""
+        now = self._clock.monotonic()
+        if not idle:
+            self._busy_at = now
+        elif now - self._busy_at > LONGEST_IDLE:
+            self._error = self._error or self._setback or _nothing_to_do()
+            return True
+        return idle and self._store.is_drained(self._now())
+
     def _end(self, error: BaseException) -> None:
         """Nothing new is begun, because of ``error``."""
         self._over = True
@@ -182,6 +196,8 @@ class Run:
         """What a failure means for everybody else. Called with the lock held."""
         if verdict.state is State.DEAD:
             self._rejected += 1
+        if verdict.state is State.PENDING:
+            self._setback = error
         if verdict.ends or self._rejected >= REJECTED_IN_A_ROW:
             self._end(error)
         if verdict.outage:
@@ -241,6 +257,15 @@ class Run:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
+
+
+def _nothing_to_do() -> ProviderUnavailable:
+    return ProviderUnavailable(
+        f"outbox — nothing could be sent for {LONGEST_IDLE:.0f} s: what is left is to be tried again"
+        " later, or another run holds it",
+        uri="outbox",
+        hint="run again in a quarter of an hour",
+    )
 
 
 def check_workers(workers: int) -> int:

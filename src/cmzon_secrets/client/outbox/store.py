@@ -79,7 +79,13 @@ _SCHEMA = (
 # of the index `ready` what a lease need not look at: it is 'time' until `due`, and 'another' behind
 # an earlier message, which frees the next when it is settled or dropped. It saves time and decides
 # nothing: a lease looks for itself whether a message is the first.
-_FORMAT = Format("outbox", application_id=0x434D4F42, version=1, schema=_SCHEMA)  # "CMOB"
+_FORMAT = Format(
+    name="outbox",
+    application_id=0x434D4F42,  # CMOB
+    version=1,
+    schema=_SCHEMA,
+    personal=True,
+)
 _NEEDED = (3, 35, 0)  # UPDATE … RETURNING
 
 _PUT = """

@@ -7,7 +7,8 @@ it was accepted                             sent             goes on
 ``may_have_been_sent``                      unknown          goes on
 the same, where keys are honoured           again, later     may pause
 RequestRejected (4xx)                       dead             goes on
-RateLimited                                 again, then      goes on: the client holds everybody
+RateLimited                                 again, then, or  goes on: the client holds everybody
+                                            in 15 minutes
 ServerError, and it was not accepted        again, later;    may pause
                                             dead after
                                             ``max_tries``
@@ -20,7 +21,8 @@ whatever else is not the message's fault                     would fail in the s
 ==========================================  ===============  =====================================
 
 Where several in a row fail, with no success between, everybody pauses, longer each time: an outage
-must not cost the messages their tries.
+must not cost the messages their tries. A run that is to drain the outbox does not wait for long: it
+ends, raising what came last.
 """
 
 from __future__ import annotations
@@ -74,10 +76,11 @@ def accepted(message_id: str | None) -> Verdict:
 def judge(
     error: BaseException, message: Leased, *, started: bool, trusted: bool, max_tries: int
 ) -> Verdict:
-    """What ``error`` means. ``started``: it may have left; ``trusted``: the API honours keys."""
+    """What ``error`` means. ``started``: it may have left, as far as the runner knows; ``trusted``:
+    the API honours keys."""
     reason = _reason(error)
-    if not isinstance(error, CMzonSecretsError):  # a defect, or Ctrl-C: anything may have happened
-        unknown = started and not trusted
+    if not isinstance(error, CMzonSecretsError):  # a defect, or Ctrl-C: the client knows more
+        unknown = getattr(error, "may_have_been_sent", started) and not trusted
         return Verdict(State.UNKNOWN if unknown else State.PENDING, reason, ends=True)
     if isinstance(error, APIError) and error.may_have_been_sent:
         return _unknown(message, reason, trusted=trusted, max_tries=max_tries)
@@ -85,7 +88,7 @@ def judge(
         case RequestRejected():
             return Verdict(State.DEAD, reason)
         case RateLimited():
-            return Verdict(State.PENDING, reason, wait=error.retry_after or 1.0)
+            return Verdict(State.PENDING, reason, wait=min(LONGEST_WAIT, error.retry_after or 1.0))
         case ServerError():
             return _again(message, reason, max_tries=max_tries, at_last=State.DEAD)
         case TransportError() | ProviderUnavailable():

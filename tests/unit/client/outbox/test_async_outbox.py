@@ -2,12 +2,14 @@
 
 import asyncio
 import sqlite3
+import threading
 import time
 
 import pytest
 
 from cmzon_secrets.client.async_client import AsyncClient
 from cmzon_secrets.client.limits import RateLimits
+from cmzon_secrets.client.outbox.run import Run
 from unit.client.conftest import ACCEPTED
 
 TO = "+12025550101"
@@ -69,3 +71,30 @@ def test_cancelled_it_awaits_what_is_on_the_wire_unless_cancelled_again(
     settled = {1: {"sent": 2, "unknown": 0}, 2: {"sent": 0, "unknown": 2}}[times]
     assert asyncio.run(main()) == {"pending": 18, **settled, "dead": 0}
     assert len(server.received) == 2
+
+
+def test_cancelled_when_it_was_about_to_leave_it_is_pending_again(
+    opened, server, path, monkeypatch
+):
+    departing, begun = Run.departing, threading.Event()
+
+    def slow(run, message):
+        departing(run, message)
+        begun.set()
+        time.sleep(0.2)
+
+    async def main():
+        async with opened() as client, client.outbox(path) as outbox:
+            await outbox.put(TO, "Hello")
+            running = asyncio.create_task(outbox.run())
+            await asyncio.to_thread(begun.wait)
+            for _ in range(2):
+                running.cancel()
+                await asyncio.sleep(0.01)
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            return await outbox.status()
+
+    monkeypatch.setattr(Run, "departing", slow)
+    assert asyncio.run(main()) == {"pending": 1, "sent": 0, "unknown": 0, "dead": 0}
+    assert not server.received

@@ -97,11 +97,15 @@ def test_a_priority_must_be_a_number(outbox):
 
 @pytest.mark.parametrize(
     "not_before",
-    [timedelta(hours=1), 3600, datetime.now(UTC) + timedelta(hours=1)],
+    [
+        lambda: timedelta(hours=1),
+        lambda: 3600,
+        lambda: datetime.now(UTC) + timedelta(hours=1),
+    ],
     ids=["timedelta", "seconds", "datetime"],
 )
 def test_not_before_is_a_time_or_from_now(outbox, not_before):
-    outbox.put(TO, "Hello", not_before=not_before)
+    outbox.put(TO, "Hello", not_before=not_before())
     (record,) = outbox._store.look(State.PENDING)
     assert timedelta(minutes=59) < record.due - datetime.now(UTC) <= timedelta(hours=1)
 
@@ -216,6 +220,58 @@ def test_an_outbox_of_a_newer_version_is_refused(outbox, path):
     db.close()
     with pytest.raises(ConfigurationError, match="newer version"):
         Outbox(path)
+
+
+def removed(path):
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+
+
+def replaced(path):
+    with Outbox(path.with_name("another")):
+        pass
+    removed(path)
+    path.with_name("another").rename(path)
+
+
+@pytest.mark.parametrize("lost", [removed, replaced])
+def test_nothing_is_put_into_a_file_that_is_gone(outbox, path, lost):
+    outbox.put(TO, "before")
+    lost(path)
+    with pytest.raises(ProviderUnavailable, match="removed or replaced") as gone:
+        outbox.put(TO, "Hello")
+    assert gone.value.retryable
+    outbox.put(TO, "Hello")
+    assert pending(path) == 1
+
+
+def test_a_file_that_goes_away_in_the_midst_of_it_is_noticed(outbox, path):
+    database = outbox._store._database
+    with pytest.raises(ProviderUnavailable, match="removed or replaced"), database.writing():
+        path.unlink()
+    outbox.put(TO, "Hello")
+    assert pending(path) == 1
+
+
+def test_a_second_outbox_in_a_process_takes_no_lock_from_the_first(outbox, path):
+    """Without them, who closes last elsewhere removes the log that the first goes on writing."""
+    outbox.put(TO, "before")
+    with Outbox(path), multiprocessing.get_context("spawn").Pool(1) as elsewhere:
+        assert elsewhere.apply(pending, (path,)) == 1
+        outbox.put(TO, "after")
+        assert elsewhere.apply(pending, (path,)) == 2
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o644, 0o602])
+def test_one_that_other_users_may_open_is_refused(path, mode):
+    with Outbox(path) as outbox:
+        outbox.put(TO, "Hello")
+    path.chmod(mode)
+    with pytest.raises(AccessDenied, match="open to other users") as refused:
+        Outbox(path)
+    assert "chmod" in refused.value.hint
+    path.chmod(0o660)  # a group is its owner's to choose
+    assert pending(path) == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="not run: root may write everywhere")

@@ -20,6 +20,7 @@ from cmzon_secrets.errors import (
     DailyLimitReached,
     PermissionDenied,
     ProviderUnavailable,
+    RateLimited,
     RequestRejected,
     TransportError,
 )
@@ -149,9 +150,9 @@ def test_a_message_for_later_keeps_nobody_waiting_and_is_left(sender, got):
 
 
 def test_a_message_for_later_is_sent_when_its_time_comes(sender, got):
+    began = time.monotonic()
     sender.put(TO, "soon", not_before=0.3)
     sender.put(TO, "now")
-    began = time.monotonic()
     stopped = lambda: len(got()) == 2 or time.monotonic() > began + 5  # noqa: E731
     sender.run(stop=stopped)
     assert [message.text for message in got()] == ["now", "soon"]
@@ -270,6 +271,53 @@ def test_what_the_api_fails_on_again_and_again_is_dead_at_last(open_sender, serv
         (dead,) = sender.dead()
     assert (len(got()), dead.tries) == (2, 2)
     assert "500" in dead.reason
+
+
+def test_draining_gives_up_where_the_api_asks_to_wait_for_long(open_sender, server, monkeypatch):
+    monkeypatch.setattr(run, "LONGEST_IDLE", 0.3)
+    server.answer = lambda _: failing(429, headers={"Retry-After": "86400"})
+    with open_sender() as sender:
+        sender.put(TO, "Hello")
+        with pytest.raises(RateLimited):
+            sender.run(until_empty=True)
+        assert counts(sender) == {"pending": 1}
+        with pytest.raises(ProviderUnavailable, match="to be tried again later"):
+            sender.run(until_empty=True)
+    assert len(server.received) == 1
+
+
+def test_draining_goes_on_for_as_long_as_something_happens(open_sender, server, monkeypatch):
+    monkeypatch.setattr(run, "LONGEST_IDLE", 0.3)
+
+    def slow(_):
+        time.sleep(0.2)
+        return ACCEPTED
+
+    server.answer = slow
+    with open_sender() as sender:
+        sender.put_many([(TO, "Hello")] * 4)
+        assert sender.run(until_empty=True).sent == 4
+
+
+def test_a_run_whose_outbox_is_removed_says_so(sender, server, path):
+    def removing(_):
+        path.unlink(missing_ok=True)
+        return ACCEPTED
+
+    server.answer = removing
+    sender.put_many([(TO, "Hello")] * 3)
+    with pytest.raises(ProviderUnavailable, match="removed or replaced"):
+        sender.run(until_empty=True)
+    assert len(server.received) == 1
+
+
+def test_at_the_end_of_the_day_whoever_holds_a_slot_still_sends(open_sender, server, got):
+    limits = RateLimits(per_second=50, per_day=20)
+    with open_sender(limits=limits) as sender:
+        sender.put_many([(f"+1202555{n:04}", "Hello") for n in range(60)])
+        with pytest.raises(DailyLimitReached):
+            sender.run(until_empty=True)
+        assert counts(sender) == {"pending": 40, "sent": 20}
 
 
 def test_at_the_end_of_the_day_draining_ends_and_says_until_when(open_sender, got):

@@ -44,6 +44,7 @@ TABLE = [
     (of(RequestRejected), Verdict(DEAD, "why")),
     (of(RateLimited, retry_after=7.0), Verdict(PENDING, "why", wait=7.0)),
     (of(RateLimited), Verdict(PENDING, "why", wait=1.0)),
+    (of(RateLimited, retry_after=86_400.0), Verdict(PENDING, "why", wait=LONGEST_WAIT)),
     (of(ServerError), Verdict(PENDING, "why", wait=2.0, outage=True)),
     (of(ServerError, **UNSURE), Verdict(UNKNOWN, "why")),
     (of(TransportError), Verdict(UNKNOWN, "why")),
@@ -90,6 +91,11 @@ def test_what_ended_in_its_midst_is_unknown_and_ends_the_run(error):
     assert judged(error) == Verdict(UNKNOWN, name, ends=True)
     assert judged(error, started=False) == Verdict(PENDING, name, ends=True)
     assert judged(error, trusted=True) == Verdict(PENDING, name, ends=True)
+
+
+def test_what_the_client_says_of_how_far_it_was_is_believed():
+    assert judged(of(KeyboardInterrupt, may_have_been_sent=False)).state is PENDING
+    assert judged(of(KeyboardInterrupt, may_have_been_sent=True), started=False).state is UNKNOWN
 
 
 def test_no_error_of_the_tree_lets_a_message_vanish():

@@ -43,11 +43,12 @@ from cmzon_secrets.client.limits import (
     MESSAGES_PER_SECOND,
     PROCESSES,
     RateLimits,
+    left_within,
 )
-from cmzon_secrets.client.share import Share
-from cmzon_secrets.client.shared_line import Line
-from cmzon_secrets.client.shared_server import Server, Told, Unreachable, Verdict
-from cmzon_secrets.client.slots import Slot, SlotDeparture, Slots
+from cmzon_secrets.client.shared.line import Line
+from cmzon_secrets.client.shared.server import Server, Told, Unreachable, Verdict
+from cmzon_secrets.client.shared.share import Share
+from cmzon_secrets.client.shared.slots import Slot, SlotDeparture, Slots
 from cmzon_secrets.client.spacing import HORIZON
 from cmzon_secrets.client.usage import Quota
 from cmzon_secrets.clock import Clock
@@ -205,17 +206,14 @@ class SharedLimits(RateLimits):
             if now - self._over_at < TRUSTED_FOR:
                 self._day.check(now)
 
-    def _reserve(
-        self,
-        clock: Clock,
-        ends: float,  # noqa: ARG002  # a question has a deadline of its own
-    ) -> Steps[tuple[float, datetime | None]]:
+    def _reserve(self, clock: Clock, ends: float) -> Steps[tuple[float, datetime | None]]:
         while True:
             self._announce()
             with self._lock:
                 found = self._found(clock.monotonic(), clock.now())
             if found is not None:
                 return found
+            left_within(clock, ends)
             wait = yield Work(partial(self._ask, clock))
             if wait is not None:
                 return wait, None

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 the account's figures (hash)   2 its processes (sorted set, by when they last asked)
 --       3 when the last messages arrive (sorted set of slots, by arrival)
--- ARGV  1 the question, JSON: shared_line.py and shared_report.py put it together
+-- ARGV  1 the question, JSON: line.py and report.py put it together
 -- Answer: now, verdict, at, sent, limit (-1: none), ends, epoch, processes, paused_until.
 --
 -- Times are microseconds of this server's clock; ``ends``, the day's end, is in seconds.
@@ -13,9 +13,9 @@ local SILENCE = SECOND           -- ... and then nobody sends, until the last of
 local FARTHEST = SECOND / 2      -- a slot is granted at most so long before its time
 local LONGEST_PAUSE = 60 * SECOND
 local YOUNG = 10                 -- seconds since its start in which a server may have forgotten things
-local SAME_MOMENT, SHORTEST_DAY = 60, 23 * 3600  -- as in day.py
+local SAME_MOMENT, SHORTEST_DAY = 60, 23 * 3600  -- as in client/day.py
 local FORGET_PROCESS = 300 * SECOND
-local SLOWER, RECOVERY, SLOWEST = 0.8, 1.0, 1.0  -- as in spacing.py
+local SLOWER, RECOVERY, SLOWEST = 0.8, 1.0, 1.0  -- as in client/spacing.py
 local GRANTED, LATER, SHARE, DAY_OVER, NOTED, VOID = 0, 1, 2, 3, 4, 5
 
 local question = cjson.decode(ARGV[1])
@@ -30,7 +30,8 @@ local kept, figures = redis.call('HGETALL', KEYS[1]), {}
 for i = 1, #kept, 2 do figures[kept[i]] = kept[i + 1] end
 local run = figures.run
 local function figure(name) return tonumber(figures[name] or 0) end
-local epoch, known, sent, ends = figure('epoch'), figure('known'), figure('sent'), figure('ends')
+local epoch, known, sent = figure('epoch'), figure('known'), figure('sent')
+local began, ends = figure('began'), figure('ends')  -- began 0: nobody knows
 local stated, next_at, hold = figure('stated'), figure('next_at'), figure('hold')
 local paused_until = figure('paused_until')
 local lowered_to, lowered_at = figure('lowered_to'), figure('lowered_at')
@@ -56,15 +57,25 @@ lowered_at = math.min(lowered_at, now)
 
 -- The day.
 
-local function begin(new_ends) ends, known, sent, stated = new_ends, 0, 0, 0 end
-local function turn(moment)  -- as in day.py
-    if moment >= ends and moment < ends + DAY then
-        begin(ends + DAY)
-    elseif moment >= ends or moment < ends - 2 * DAY then
-        begin((math.floor(moment / DAY) + 1) * DAY)
+local function next_midnight(moment) return (math.floor(moment / DAY) + 1) * DAY end
+local function begin(new_ends, new_began)
+    began, ends, known, sent, stated = new_began, new_ends, 0, 0, 0
+end
+local function turn(moment)  -- as in client/day.py
+    if moment >= ends + DAY or moment < ends - 2 * DAY then
+        begin(next_midnight(moment), 0)
+    elseif moment >= ends and began == 0 and ends % DAY ~= 0 then
+        began, ends, stated = ends, next_midnight(ends), 0
+        turn(moment)
+    elseif moment >= ends then
+        begin(ends + DAY, ends)
     end
 end
-local function is_today(other) return math.abs(other - ends) <= SAME_MOMENT end
+local function went_on() return ends - began < SHORTEST_DAY end  -- as in client/day.py
+local function is_today(other)
+    return math.abs(other - ends) <= SAME_MOMENT
+        or went_on() and math.abs(other - began) <= SAME_MOMENT
+end
 
 if ends == 0 and question.ends and question.ends * SECOND > now then ends = question.ends end
 turn(now / SECOND)
@@ -75,10 +86,13 @@ for _, owed in ipairs(question.owed) do
     if is_today(owed[1]) then sent = math.max(-known, sent + owed[2]) end
 end
 local said = question.said
-if said and said.ends > ends - SHORTEST_DAY then
+if said and said.ends - began >= SHORTEST_DAY then
     if said.ends >= ends + SHORTEST_DAY then
-        begin(said.ends)
+        begin(said.ends, ends)
+    elseif went_on() and said.sent > 0 then
+        begin(said.ends, began)
     elseif not is_today(said.ends) then
+        if began == 0 and said.ends > next_midnight(now / SECOND) then began = said.ends - DAY end
         ends = said.ends
     end
     stated = said.limit
@@ -143,7 +157,7 @@ end
 local verdict, at = decide()
 local function whole(number) return string.format('%.0f', number) end
 redis.call('HSET', KEYS[1], 'run', this_run, 'epoch', whole(epoch), 'known', whole(known),
-    'sent', whole(sent), 'ends', whole(ends), 'stated', whole(stated), 'next_at', whole(next_at),
+    'sent', whole(sent), 'began', whole(began), 'ends', whole(ends), 'stated', whole(stated), 'next_at', whole(next_at),
     'hold', whole(hold), 'paused_until', whole(paused_until),
     'lowered_to', string.format('%.6f', lowered_to), 'lowered_at', whole(lowered_at))
 redis.call('EXPIRE', KEYS[1], 3 * DAY)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from cmzon_secrets.client.server_clock import ServerClock
+from cmzon_secrets.client.shared.clock import ServerClock
 
 __all__ = ["Report"]
 

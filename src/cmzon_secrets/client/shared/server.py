@@ -1,6 +1,6 @@
 """The Redis that processes share their limits through: where it is, and what it is asked.
 
-All that is decided there is in ``shared_limits.lua``, one script that Redis runs as a whole. No token,
+All that is decided there is in ``script.lua``, one script that Redis runs as a whole. No token,
 number or text ever goes there.
 """
 
@@ -33,6 +33,7 @@ __all__ = [
 
 WITHIN = 0.5
 """Seconds for connecting, and for each answer."""
+SECOND, DAY = 10**6, 86_400
 
 _SCHEMES = ("redis", "rediss", "unix")
 _ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -83,7 +84,20 @@ class Told:
         """The script's answer, in its order."""
         now, verdict, at, sent, limit, ends, epoch, processes, paused_until = reply
         limited = limit if limit >= 0 else None
-        return cls(now, Verdict(verdict), at, sent, limited, ends, epoch, processes, paused_until)
+        told = cls(now, Verdict(verdict), at, sent, limited, ends, epoch, processes, paused_until)
+        if not told._makes_sense:
+            raise Unreachable("its answer makes no sense")
+        return told
+
+    @property
+    def _makes_sense(self) -> bool:
+        """Whether the script can have said so: whoever can write there could halt us for years."""
+        farthest = SECOND if self.verdict is Verdict.GRANTED else DAY * SECOND
+        return self.verdict is Verdict.VOID or (
+            self.at - self.now <= farthest
+            and self.paused_until - self.now <= DAY * SECOND
+            and abs(self.ends - self.now // SECOND) <= 3 * DAY
+        )
 
 
 class Server:
@@ -146,7 +160,7 @@ class Server:
 
 @cache
 def _script() -> tuple[str, str]:
-    text = files("cmzon_secrets.client").joinpath("shared_limits.lua").read_text("utf-8")
+    text = files("cmzon_secrets.client.shared").joinpath("script.lua").read_text("utf-8")
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 

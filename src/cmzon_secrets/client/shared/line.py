@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-from cmzon_secrets.client.server_clock import ServerClock
-from cmzon_secrets.client.shared_report import Report
-from cmzon_secrets.client.shared_server import WITHIN, Server, Told, Unreachable, Verdict
+from cmzon_secrets.client.shared.clock import ServerClock
+from cmzon_secrets.client.shared.report import Report
+from cmzon_secrets.client.shared.server import WITHIN, Server, Told, Unreachable, Verdict
 from cmzon_secrets.clock import Clock
 from cmzon_secrets.errors import ConfigurationError
 
 __all__ = ["Line"]
 
 
-LONGEST_LEAD = 0.25
+LONGEST_LEAD = 0.45
 """Seconds ahead for which a slot is asked at most. It is as long as the last answer took."""
 
 

@@ -1,0 +1,5 @@
+"""Limits that processes and hosts keep together, through a Redis; ``limits`` tells how.
+
+``server`` is the Redis and ``script.lua`` what it decides, ``line`` one process's way there with its
+``report``, ``clock`` the server's time in ours, ``slots`` what was granted, ``share`` what is sent without.
+"""
