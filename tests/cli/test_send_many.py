@@ -322,7 +322,7 @@ def test_commands_that_name_one_redis_share_the_day(cli, uri, arrived, redis_ser
 def test_a_new_account_has_1000_messages_a_day(cli, send, arrived):
     done = send("--new-account", "--from-file", write(cli, 1_100))
     assert done.code == 1
-    assert "1000 messages went out today" in done.err
+    assert "the day's 1000 messages are used up" in done.err
     assert 900 < arrived()[0] <= 1_000  # of those under way at the end, some give their place back
 
 

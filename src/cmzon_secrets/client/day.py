@@ -91,7 +91,9 @@ class DayCount:
             self._heed_end(quota.resets_at, now, counted=quota.remaining is not None)
         self.stated = quota.limit
         if quota.limit is not None and quota.remaining is not None:
-            self.sent = max(self.sent, quota.limit - quota.remaining)
+            # Of ours, so much is left: what others sent is not held against a limit below the API's.
+            limit = quota.limit if self.limit is None else self.limit
+            self.sent = max(self.sent, limit - quota.remaining)
 
     def turn(self, now: datetime) -> None:
         """Begin anew on a new day; a clock set back by less than a day does not undo the count."""
@@ -139,7 +141,7 @@ class DayCount:
     def reached(self) -> DailyLimitReached:
         """The error to raise where nothing is left."""
         reached = DailyLimitReached(
-            f"daily limit — {self.limit} messages went out today and nothing more was sent",
+            f"daily limit — the day's {self.limit} messages are used up, and nothing more was sent",
             hint=f"the count ends at {self.ends:%Y-%m-%d %H:%M} UTC",
         )
         reached.resets_at = self.ends

@@ -237,7 +237,7 @@ class Call:
 
     def _learn(self, outcome: Answer | TransportError) -> None:
         """What an outcome says beyond the attempt: of the call, and of the token."""
-        if is_unknown(outcome):
+        if is_unknown(outcome, keyed=self._terms.keyed):
             self._in_doubt = outcome
         if isinstance(outcome, TransportError):
             return

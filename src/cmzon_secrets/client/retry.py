@@ -5,13 +5,14 @@ what came                             then
 ====================================  =========================================================
 429                                   again when the API says, with some jitter; the longer of
                                       body and header. Everybody waits, not one call
-408, 425; 5xx with the vendor's own   again, after exponential backoff with full jitter, or when
-error body; 503 with Retry-After      the API says, whichever is later
+408, 425; 503 with Retry-After or     again, after exponential backoff with full jitter, or when
+with the vendor's own error body      the API says, whichever is later
+any other 5xx with that body          the same, where the request carries a key or its method is
+                                      idempotent (RFC 9110 §9.2.2)
 no answer, never left                 the same, but for a certificate that is not trusted
-no answer, may have been sent; 504;   only where the request may be repeated: its method is
-any other 5xx: a gateway's            idempotent (RFC 9110 §9.2.2), or it carries a key that the
-                                      API is trusted to honour. Else the outcome is unknown, and
-                                      that is reported
+no answer, may have been sent; 504;   only where its method is idempotent, or it carries a key
+any other 5xx: a gateway's            that the API is trusted to honour. Else the outcome is
+                                      unknown, and that is reported
 401                                   not here: another token is tried once (``exchange``)
 403 and every other status            never
 ====================================  =========================================================
@@ -48,17 +49,21 @@ _IDEMPOTENT = frozenset(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"])
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the caller allows. ``deadline`` in seconds; ``repeatable``: whether what may have taken
-    effect may be sent again."""
+    """What the caller allows. ``deadline`` in seconds; ``keyed``: whether the request says by its key,
+    or its method, that it is the same one again; ``repeatable``: whether that is relied on."""
 
     max_attempts: int
     deadline: float
     repeatable: bool
+    keyed: bool = True
 
     @classmethod
-    def of(cls, method: str, *, max_attempts: int, deadline: float, trusted_key: bool) -> Terms:
-        """For a request with this method; ``trusted_key``: it carries a key that is honoured."""
-        return cls(max_attempts, deadline, trusted_key or method.upper() in _IDEMPOTENT)
+    def of(
+        cls, method: str, *, max_attempts: int, deadline: float, keyed: bool, trusted: bool
+    ) -> Terms:
+        """For a request with this method; ``keyed``: with a key, which is ``trusted`` to be honoured."""
+        same = method.upper() in _IDEMPOTENT
+        return cls(max_attempts, deadline, same or (keyed and trusted), same or keyed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ def decide(attempt: Attempt, terms: Terms, *, chance: float) -> Wait | Stop:
     """What comes after an attempt that did not succeed. ``chance``: from 0 to 1, where jitter falls."""
     if not _may_help(attempt.outcome):
         return Stop("it would not help")
-    if is_unknown(attempt.outcome) and not terms.repeatable:
+    if is_unknown(attempt.outcome, keyed=terms.keyed) and not terms.repeatable:
         return Stop("it may have taken effect")
     if attempt.number >= terms.max_attempts:
         return Stop(f"{attempt.number} attempts were made")
@@ -99,7 +104,7 @@ def decide(attempt: Attempt, terms: Terms, *, chance: float) -> Wait | Stop:
     return wait
 
 
-def is_unknown(outcome: Answer | TransportError) -> bool:
+def is_unknown(outcome: Answer | TransportError, *, keyed: bool) -> bool:
     """Whether the request may have taken effect although no success was seen."""
     if isinstance(outcome, TransportError):
         return outcome.may_have_been_sent
@@ -107,7 +112,9 @@ def is_unknown(outcome: Answer | TransportError) -> bool:
         return False
     if outcome.status == 503 and retry_after(outcome) is not None:  # RFC 9110 §15.6.4
         return False
-    return outcome.status == 504 or not is_error_of_api(outcome)
+    if outcome.status == 504 or not is_error_of_api(outcome):
+        return True
+    return outcome.status != 503 and not keyed
 
 
 def is_refusal(outcome: Answer | CMzonSecretsError) -> bool:

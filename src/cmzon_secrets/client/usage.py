@@ -24,8 +24,10 @@ class Usage:
 
     ``limit``, ``remaining`` and ``resets_at`` (UTC) are what the API's last answer said; where it
     said nothing, what this client's limits say, and None where they do not limit the day.
-    ``sent_today`` is counted on our side, by all that share the limits, or what the API says was
-    sent, where that is more; ``request_id`` is the last answer's.
+    ``sent_today`` is counted on our side, by all that share the limits; more where the API says
+    that fewer of the limit are left. ``request_id`` is the last answer's.
+
+    Only answers to ``POST /v1/messages`` are heeded: what other calls are told is of other windows.
     """
 
     limit: int | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -189,11 +190,18 @@ class Wiring(ABC):
         for name, text in (("method", method), ("path", path)):
             if not isinstance(text, str):
                 raise ConfigurationError(f"request {name} — a text is needed")
-        request = Request(method, path, json, _fields(headers))
+        request = self._keyed(Request(method, path, json, _fields(headers)))
         with ended_apart(self._shared.tracing.call(is_message=request.is_message)) as span:
             response = yield from self._call(request).response()
             told_apart(span.returned, response)
             return response
+
+    def _keyed(self, request: Request) -> Request:
+        """Every message carries a key, however it is sent."""
+        key = None if _has_key(request) or not request.is_message else self._key(None)
+        if key is None:
+            return request
+        return replace(request, headers={**request.headers, "Idempotency-Key": key})
 
     def _call(
         self,
@@ -201,12 +209,12 @@ class Wiring(ABC):
         priority: int = 0,
         departing: Callable[[], None] | None = None,
     ) -> Call:
-        keyed = any(name.lower() == "idempotency-key" for name in request.headers)
         terms = Terms.of(
             request.method,
             max_attempts=self._max_attempts,
             deadline=self._deadline,
-            trusted_key=keyed and self._idempotency == "trust",
+            keyed=_has_key(request),
+            trusted=self._idempotency == "trust",
         )
         return Call(request, terms, self._shared, priority=priority, departing=departing)
 
@@ -225,6 +233,10 @@ class Wiring(ABC):
             self._shared.cache.close()
         if self._opened is not None:
             self._opened.close()
+
+
+def _has_key(request: Request) -> bool:
+    return any(name.lower() == "idempotency-key" for name in request.headers)
 
 
 def _above_zero(name: str, duration: timedelta | float) -> float:

@@ -51,7 +51,7 @@ class Desk:
             emit=Emitter(self.seen.append, clock=self.clock),
         )
         terms = {"max_attempts": 5, "deadline": 60.0, **terms}
-        self.terms = Terms.of("POST", trusted_key=trusted, **terms)
+        self.terms = Terms.of("POST", keyed=True, trusted=trusted, **terms)
         self.tokens: list[Token | Exception] = [OLD]
         self.token_takes = 0.0
         self.asked: list[object] = []

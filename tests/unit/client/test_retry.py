@@ -83,7 +83,7 @@ def test_what_is_repeated(outcome: Answer | TransportError, repeated: str) -> No
     attempt = Attempt(1, outcome, 0.0)
     assert isinstance(decide(attempt, OURS, chance=0.5), Wait) is (repeated == ALWAYS)
     assert isinstance(decide(attempt, TRUSTED, chance=0.5), Wait) is (repeated != NEVER)
-    assert is_unknown(outcome) is (repeated == DOUBT)
+    assert is_unknown(outcome, keyed=True) is (repeated == DOUBT)
 
 
 def test_a_certificate_that_is_not_trusted_is_not_asked_for_again() -> None:
@@ -93,17 +93,31 @@ def test_a_certificate_that_is_not_trusted_is_not_asked_for_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "trusted_key", "repeatable"),
+    ("method", "keyed", "trusted", "repeatable"),
     [
-        ("POST", False, False),
-        ("POST", True, True),
-        ("PATCH", False, False),
-        *((method, False, True) for method in ("GET", "head", "PUT", "DELETE", "OPTIONS")),
+        ("POST", True, False, False),
+        ("POST", True, True, True),
+        ("POST", False, True, False),
+        ("PATCH", True, False, False),
+        *((method, False, False, True) for method in ("GET", "head", "PUT", "DELETE", "OPTIONS")),
     ],
 )
-def test_what_may_be_repeated_blindly(method: str, trusted_key: bool, repeatable: bool) -> None:
-    terms = Terms.of(method, max_attempts=5, deadline=60.0, trusted_key=trusted_key)
+def test_what_may_be_repeated_blindly(
+    method: str, keyed: bool, trusted: bool, repeatable: bool
+) -> None:
+    terms = Terms.of(method, max_attempts=5, deadline=60.0, keyed=keyed, trusted=trusted)
     assert terms.repeatable is repeatable
+
+
+@pytest.mark.parametrize(("status", "unknown"), [(500, True), (502, True), (503, False)])
+def test_without_a_key_an_error_of_the_api_itself_proves_nothing(
+    status: int, unknown: bool
+) -> None:
+    keyless = Terms.of("POST", max_attempts=5, deadline=60.0, keyed=False, trusted=True)
+    verdict = decide(Attempt(1, said(status), 0.0), keyless, chance=0.5)
+    assert isinstance(verdict, Stop) is unknown
+    assert is_unknown(said(status), keyed=False) is unknown
+    assert not is_unknown(said(status), keyed=True)
 
 
 def test_the_longer_of_the_bodys_wait_and_the_headers_is_kept_with_a_little_jitter() -> None:
@@ -184,7 +198,8 @@ def test_it_never_repeats_what_may_have_been_done_unless_it_may_be_done_twice(
     attempt: Attempt, terms: Terms, chance: float
 ) -> None:
     verdict = decide(attempt, terms, chance=chance)
-    assert terms.repeatable or not is_unknown(attempt.outcome) or isinstance(verdict, Stop)
+    unknown = is_unknown(attempt.outcome, keyed=terms.keyed)
+    assert terms.repeatable or not unknown or isinstance(verdict, Stop)
 
 
 @given(st.integers(300, 499), st.booleans(), st.booleans(), chances)
@@ -198,7 +213,7 @@ def test_a_refusal_is_never_repeated_whoever_trusts_whom(
 
 @given(outcomes)
 def test_what_counts_for_no_day_is_certain(outcome: Answer | TransportError) -> None:
-    assert not (is_refusal(outcome) and is_unknown(outcome))
+    assert not (is_refusal(outcome) and is_unknown(outcome, keyed=False))
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ class SharedLimits(RateLimits):
                 ends = self._day.ends
             if ends is not None and quota.limit and quota.limit > (self.per_second or 0):
                 left = quota.remaining if quota.remaining is not None else quota.limit
-                self._line.report.said(quota.limit, quota.limit - left, ends)
+                self._line.report.said(quota.limit, left, ends)
 
     def close(self) -> None:
         """Say what is left to say, and that this process has gone. It may wait for Redis.
@@ -291,7 +291,8 @@ class SharedLimits(RateLimits):
         self._spacing.pause(line.clock.ours(told.paused_until))
         at = line.clock.ours(told.at)
         if told.verdict is Verdict.SHARE:
-            self._keep_to_share(now, ends=at, reason="Redis was away")
+            reason = "Redis has just started or is new" if told.is_new else "Redis was away"
+            self._keep_to_share(now, ends=at, reason=reason)
             return
         self._share = None
         if told.verdict is Verdict.GRANTED:

@@ -29,9 +29,9 @@ class Report:
         """The message of this slot may have arrived as late as ``at``, in monotonic seconds."""
         self._late.append((slot, at))
 
-    def said(self, limit: int, sent: int, ends: datetime) -> None:
-        """The API counted so many of the day that ends then."""
-        self._said = {"limit": limit, "sent": sent, "ends": _seconds(ends)}
+    def said(self, limit: int, left: int, ends: datetime) -> None:
+        """The API has so many left of the day that ends then."""
+        self._said = {"limit": limit, "left": left, "ends": _seconds(ends)}
 
     def refused(self, left_at: float | None) -> None:
         """429, to a message that left at ``left_at``."""

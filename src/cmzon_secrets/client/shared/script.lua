@@ -85,23 +85,23 @@ end
 for _, owed in ipairs(question.owed) do
     if is_today(owed[1]) then sent = math.max(-known, sent + owed[2]) end
 end
+local function limit()
+    local per_day = question.per_day
+    if not per_day then return -1 end
+    return stated > 0 and math.min(per_day, stated) or per_day
+end
 local said = question.said
 if said and said.ends - began >= SHORTEST_DAY then
     if said.ends >= ends + SHORTEST_DAY then
         begin(said.ends, ends)
-    elseif went_on() and said.sent > 0 then
+    elseif went_on() and said.left < said.limit then
         begin(said.ends, began)
     elseif not is_today(said.ends) then
         if began == 0 and said.ends > next_midnight(now / SECOND) then began = said.ends - DAY end
         ends = said.ends
     end
     stated = said.limit
-    sent = math.max(sent, said.sent - known)
-end
-local function limit()
-    local per_day = question.per_day
-    if not per_day then return -1 end
-    return stated > 0 and math.min(per_day, stated) or per_day
+    sent = math.max(sent, (question.per_day and limit() or said.limit) - said.left - known)
 end
 
 -- The pace.

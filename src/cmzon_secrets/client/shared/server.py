@@ -17,6 +17,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from cmzon_secrets.client.shared.mistakes import mistake_in
 from cmzon_secrets.errors import ConfigurationError, missing_extra, shielded
 from cmzon_secrets.http.tls import tls_context
 
@@ -34,13 +35,10 @@ __all__ = [
 WITHIN = 0.5
 """Seconds for connecting, and for each answer."""
 SECOND, DAY = 10**6, 86_400
+HOLD = 3 * SECOND  # as in script.lua
 
 _SCHEMES = ("redis", "rediss", "unix")
 _ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,128}")
-
-
-_DENIED_INSIDE = ("ACL failure", "user executing the script")
-"""What Redis says, with no code of its own, of a command that a script may not run."""
 
 
 class Unreachable(Exception):  # it never leaves the limits
@@ -90,6 +88,11 @@ class Told:
         return told
 
     @property
+    def is_new(self) -> bool:
+        """Whether the server found itself without figures, or another than before, just now."""
+        return self.now - self.epoch < HOLD
+
+    @property
     def _makes_sense(self) -> bool:
         """Whether the script can have said so: whoever can write there could halt us for years."""
         farthest = SECOND if self.verdict is Verdict.GRANTED else DAY * SECOND
@@ -127,22 +130,25 @@ class Server:
     def ask(self, question: Mapping[str, Any]) -> Told:
         """Run the script once.
 
-        Raises Unreachable; ConfigurationError where Redis never answered yet and refuses us.
+        Raises Unreachable; ConfigurationError where Redis never answered yet and cannot, as things are.
         """
         import redis
 
         try:
             told = Told.from_reply(self._run(json.dumps(question)))
         except (redis.RedisError, OSError, ValueError, TypeError) as error:
-            reason, to_mend = type(error).__name__, _to_mend(error)
+            reason, mistake = type(error).__name__, self._mistake(error)
         else:
             self._answered = True
             return told
         # Out here: redis-py's frames hold the password, and would be this error's context.
-        if to_mend is not None and not self._answered:
-            why, hint = to_mend
+        if mistake is not None:
+            why, hint = mistake
             raise ConfigurationError(f"{self.place} — {why}", hint=hint)
         raise Unreachable(reason)
+
+    def _mistake(self, error: Exception) -> tuple[str, str] | None:
+        return None if self._answered else mistake_in(self.place, error, within=WITHIN)
 
     def close(self) -> None:
         """Close the connections."""
@@ -233,24 +239,3 @@ def _where(parts: SplitResult, ca: str | None) -> dict[str, Any]:
         tls_context(ca)  # a file that cannot be used is told of now
         where |= {"ssl": True, "ssl_check_hostname": True, "ssl_ca_certs": ca}
     return where
-
-
-def _to_mend(error: Exception) -> tuple[str, str] | None:
-    """Why waiting does not help, and the remedy; None where it may."""
-    import ssl
-
-    from redis.exceptions import AuthenticationError, NoPermissionError
-
-    if isinstance(error, AuthenticationError):
-        return "Redis does not accept the user or the password", (
-            "both belong into the URL: redis://user:password@host:6379/0"
-        )
-    if isinstance(error, NoPermissionError) or any(said in str(error) for said in _DENIED_INSIDE):
-        return "Redis does not let this user run a command that is needed", (
-            "docs/shared-limits.md lists them"
-        )
-    if isinstance(error.__context__, ssl.SSLCertVerificationError):
-        return "its certificate is not trusted", (
-            "ca= is the PEM file of the authority that signed it; it must name this host"
-        )
-    return None
