@@ -22,6 +22,7 @@ from cmzon_secrets.headers import Headers, date_in
 from cmzon_secrets.tokens import MASK
 
 __all__ = [
+    "CHECK_FIRST",
     "LONGEST_ID",
     "NO_WORD",
     "Answer",
@@ -37,6 +38,8 @@ NO_WORD = 16
 """Characters from which on a value is no common word: it is masked wherever it stands."""
 _NO_CODE = 10**6
 """A number from here on is no status, code or wait, but may be a phone number."""
+CHECK_FIRST = "it may have taken effect: check before sending it again"
+"""The remedy where nobody knows the outcome."""
 LONGEST_ID = 256
 """Characters of an id, or of another word of a success, that are kept."""
 
@@ -125,7 +128,7 @@ def api_error(answer: Answer, *, what: str) -> APIError:
         details=details,
         request_id=request_id(answer),
         headers=answer.headers,
-        hint=_HINTS.get(answer.status),
+        hint=_HINTS.get(answer.status) or _HINTS.get(answer.status // 100 * 100),
     )
     problem.message = said or problem.message
     if isinstance(problem, RateLimited):
@@ -154,12 +157,17 @@ _ERRORS: dict[int, type[APIError]] = {
     429: RateLimited,
 }
 _AT_FAULT = "mend what the API names: the same request will be refused again"
-_HINTS = {
+_LATER = "try again later"
+_HINTS = {  # a hundred: for all of its statuses that have none of their own
+    300: "a redirect is not followed with a token: where it leads to the API, give that as base URL",
     401: "the token is expired, revoked or unknown: rotate it, or put a new one",
     403: "the token lacks the scope, or this address is not in its allowed_ips",
     400: _AT_FAULT,
-    422: _AT_FAULT,
+    404: "check the path, and the base URL: is that the API?",
+    408: _LATER,
+    425: _LATER,
     429: "wait as long as retry_after says; who shares one RateLimits waits together",
+    500: f"{_LATER}: CMzon, or a gateway before it, fails",
 }
 MAX_RETRY_AFTER = 24 * 3600.0
 """Seconds; more than this is taken for this: nobody waits so long in a call anyway."""

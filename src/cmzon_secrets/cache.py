@@ -147,7 +147,10 @@ class TokenCache(TokenProvider):
                 if now < until:
                     return token  # type: ignore[no-any-return]  # as in get
                 if self._closed:
-                    raise ConfigurationError(f"token cache of {self.uri} — it is closed")
+                    raise ConfigurationError(
+                        f"token cache of {self.uri} — it was closed, and is not opened again",
+                        hint="make a new one, or a new client, and close it after the last call",
+                    )
                 reading = self._reading
                 if reading is None:
                     served = state.serve_while_reading(now)

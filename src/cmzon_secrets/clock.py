@@ -37,9 +37,14 @@ class Clock:
 SYSTEM_CLOCK = Clock()
 
 
-def seconds(name: str, duration: timedelta | float) -> float:
-    """A timedelta or a number of seconds, as seconds. Raises ConfigurationError unless 0 or more."""
+def seconds(name: str, duration: timedelta | float, *, above_zero: bool = False) -> float:
+    """A timedelta or a number of seconds, as seconds.
+
+    Raises ConfigurationError unless 0 or more; ``above_zero``: unless more than 0.
+    """
     value = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ConfigurationError(f"{name} — a timedelta or seconds, 0 or more, is needed")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < math.inf or (above_zero and not value):
+        least = "more than 0" if above_zero else "0 or more"
+        raise ConfigurationError(f"{name} — a timedelta or seconds, {least}, is needed")
     return float(value)

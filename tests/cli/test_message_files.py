@@ -73,7 +73,7 @@ BAD_JSON = {
     "[1]": (None, "not a JSON object"),
     '{"to": "+12025550123"}': ("text", "is missing"),
     row(to="12025550123"): ("to", "not a phone number"),
-    row(to=12025550123): ("to", "not a phone number"),
+    row(to=12025550123): ("to", "a str is needed, got int"),
     row(text=""): ("text", "not empty"),
     row(text="\ud800"): ("text", "half of a character"),
     row(text="x" * 4097): ("text", "4097 characters"),
@@ -128,7 +128,8 @@ def test_a_quote_that_is_never_closed_is_one_fault_where_it_begins():
     [
         ("", "no column 'to'"),
         ("to", "no column 'text'"),
-        ("to;text", "no column 'to'"),
+        ("to;text", "no column 'to': it is divided by semicolons, not by commas"),
+        ("to\ttext", "no column 'to': it is divided by tabs, not by commas"),
         ("to,text,name", "unknown column 'name'"),
         ("to,text,to", "a column twice"),
         (f"{TO},{TEXT}", "no column 'to'"),
@@ -139,6 +140,15 @@ def test_a_csv_without_its_header_is_no_such_file(header, why):
         read(f"{header}\n{TO},hi\n")
     assert caught.value.hint.startswith("begin with a line such as: to,text")
     assert TO not in str(caught.value)
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_is_called_by_its_name(format, encoding):
+    data = f"\N{ZERO WIDTH NO-BREAK SPACE}to,text\n{TO},hi\n".encode(encoding)
+    with pytest.raises(ConfigurationError, match="it is UTF-16, not UTF-8") as caught:
+        read(data, format)
+    assert "CSV UTF-8" in caught.value.hint
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl"])

@@ -135,9 +135,20 @@ def test_what_is_dropped_is_gone(cli, outbox, counts):
 
 def test_one_is_dropped_by_its_key(cli, outbox, counts):
     done = cli("outbox", "drop", outbox, "--key", "waiting", "--key", "none", "--yes", "--json")
-    assert (done.code, item(done)["changed"]) == (0, 1)
+    assert (done.code, item(done)["changed"]) == (1, 1)
     assert done.err == "1 of the keys is no such message's\n"
     assert counts()["pending"] == 0
+
+
+@pytest.mark.parametrize("verb", ["retry", "drop"])
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_key_of_no_message_is_a_failure(cli, outbox, counts, verb, more):
+    before = counts()
+    done = cli("outbox", verb, outbox, "--key", "nosuch", "--yes", *more)
+    assert done.code == 1
+    assert done.err.startswith("error: o.db — no message with this key is there to be changed\n")
+    assert "outbox status o.db --list" in done.err
+    assert counts() == before
 
 
 @pytest.mark.parametrize("verb", ["retry", "drop"])

@@ -106,6 +106,21 @@ def test_the_same_file_again_sends_nothing(cli, send, arrived):
     assert arrived() == (5, 5)
 
 
+def test_a_line_that_stands_twice_in_the_file_is_not_counted_as_in_the_outbox(cli, send):
+    line = f'{{"to": "{number(1)}", "text": "hi", "key": "twice"}}\n'
+    (cli.folder / "m.jsonl").write_text(line * 2)
+    done = send("--from-file", "m.jsonl")
+    assert done.err == "outbox m.jsonl.outbox: 1 queued, 1 twice in the file\n"
+    again = send("--from-file", "m.jsonl")
+    assert again.err == "outbox m.jsonl.outbox: 0 queued, 1 in it already, 1 twice in the file\n"
+
+
+def test_a_folder_is_no_file(cli, send):
+    done = send("--from-file", str(cli.folder))
+    assert done.code == 2
+    assert f"{cli.folder} is a folder\nhint: name the file" in done.err
+
+
 def test_of_a_file_that_has_grown_only_the_new_lines_are_sent(cli, send, arrived):
     assert send("--from-file", write(cli, 3)).code == 0
     write(cli, 2, begin=3)
@@ -216,7 +231,7 @@ def test_a_key_that_is_another_messages_in_the_outbox_is_refused(cli, send, arri
     ("words", "why", "code"),
     [
         (["--from-file", "none.csv"], "none.csv — no such file or directory", 1),
-        (["--from-file", "."], "format", 2),
+        (["--from-file", "."], ". is a folder", 2),
         (["--from-file", "m.txt"], "does not say its format", 2),
         (["--from-file", "-"], "does not say its format", 2),
         (["--from-file", "-", "--format", "csv"], "standard input is no file beside which", 2),
@@ -316,6 +331,16 @@ def test_commands_that_name_one_redis_share_the_day(cli, uri, arrived, redis_ser
     again = cli("send", uri, "--to", "+4915112345999", "--text", "hi", "--per-day", "4")
     assert (again.code, arrived()[0]) == (1, 4)
     assert "daily limit" in again.err
+
+
+def test_a_redis_that_is_away_is_warned_of_once(cli, send, arrived):
+    cli.environment |= {"CMZON_LIMITS_URL": "redis://u:sekret@127.0.0.1:1/0", "CMZON_ACCOUNT": "a"}
+    done = send("--from-file", write(cli, 3))
+    assert (done.code, arrived()[0]) == (0, 3)
+    warnings = [line for line in done.err.splitlines() if line.startswith("warning:")]
+    assert warnings == [
+        "warning: limits — redis://127.0.0.1:1/0 (ConnectionError): keeping to 1/8 of them"
+    ]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,7 +37,7 @@ def never_left(error):
     assert isinstance(error, TransportError)
     assert not error.may_have_been_sent
     assert error.status is None
-    assert "check the base URL" in error.hint
+    assert error.hint == "check the base URL and the network"
     assert error.message.isprintable()
     assert hides(error)
     return True
@@ -193,6 +194,20 @@ def test_a_connection_closed_between_two_requests_is_not_used(open_session):
             assert post(session).status == 200
             time.sleep(0.05)  # its end arrives
         assert (server.connections, len(server.heard)) == (3, 3)
+
+
+@pytest.mark.parametrize(("idle", "connections"), [(3.0, 1), (5.0, 2)])
+def test_a_connection_is_not_used_again_once_common_servers_may_close_it(
+    open_session, monkeypatch, idle, connections
+):
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + idle)
+    with told(always(answer())) as server:
+        session = open_session(server.url)
+        assert post(session).status == 200
+        for engine in ("httpcore2._sync.http11", "httpcore2._async.http11"):
+            monkeypatch.setattr(f"{engine}.time", later)
+        assert post(session).status == 200
+        assert server.connections == connections
 
 
 def test_a_connection_closed_at_the_very_moment_may_have_taken_the_request(open_session):

@@ -252,6 +252,38 @@ def test_a_socket_of_this_machine_works_as_well(api, store, own_redis):
         assert limits._line.told is not None
 
 
+def test_a_database_that_is_not_there_is_a_mistake(api, store, redis_server):
+    url = redis_server.url(99)
+    client, limits = client_of(api, store, url)
+    with client, limits, pytest.raises(ConfigurationError) as caught:
+        client.send_message(TO, TEXT)
+    place = f"redis://127.0.0.1:{redis_server.port}/99"
+    assert caught.value.message == f"{place} — Redis has no such database"
+
+
+def test_tls_where_none_is_spoken_is_a_mistake(api, store, redis_server):
+    url = redis_server.url(DATABASE).replace("redis:", "rediss:")
+    client, limits = client_of(api, store, url)
+    with client, limits, pytest.raises(ConfigurationError, match="— no TLS is spoken") as caught:
+        client.send_message(TO, TEXT)
+    assert redis_server.password not in caught.value.message
+
+
+def test_so_it_is_where_something_else_listens(api, store):
+    client, limits = client_of(api, store, api.base_url.replace("http:", "rediss:"))
+    with client, limits, pytest.raises(ConfigurationError, match="— no TLS is spoken"):
+        client.send_message(TO, TEXT)
+
+
+def test_nothing_is_mistaken_where_a_redis_hangs(api, store, own_redis):
+    own_redis.hang()
+    client, limits = client_of(api, store, own_redis.url().replace("redis:", "rediss:"))
+    with client, limits:
+        client.send_message(TO, TEXT)
+        assert limits.degraded
+    own_redis.go_on()
+
+
 def test_tls_is_verified(api, store, tmp_path):
     from servers.redis import Redis
 
@@ -276,6 +308,9 @@ def test_tls_is_verified(api, store, tmp_path):
             assert limits._line.told is not None
         client, limits = client_of(api, store, url)
         with client, limits, pytest.raises(ConfigurationError, match="not trusted"):
+            client.send_message(TO, TEXT)
+        client, limits = client_of(api, store, url.replace("rediss:", "redis:"))
+        with client, limits, pytest.raises(ConfigurationError, match="— TLS is spoken there"):
             client.send_message(TO, TEXT)
     finally:
         server.kill()

@@ -93,6 +93,17 @@ def test_every_other_status_has_its_kind(status, kind):
     assert error.retryable is (status >= 500)
 
 
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        *((status, "base URL") for status in (301, 302, 308, 404)),
+        *((status, "try again later") for status in (408, 425, 500, 502, 503, 504, 599)),
+    ],
+)
+def test_where_a_remedy_is_known_it_is_told(status, remedy):
+    assert remedy in api_error(answer(status), what="x").hint
+
+
 STRANGE_BODIES = {
     "empty": b"",
     "HTML": b"<html><body><h1>502 Bad Gateway</h1></body></html>",

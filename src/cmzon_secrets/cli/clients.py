@@ -14,6 +14,7 @@ from cmzon_secrets.errors import ConfigurationError
 if TYPE_CHECKING:
     from cmzon_secrets.cli.targets import Target
     from cmzon_secrets.client import Client, RateLimits
+    from cmzon_secrets.events import Event
 
 __all__ = ["existing_outbox", "opened_client", "usual_limits_state"]
 
@@ -57,9 +58,22 @@ def _limits(target: Target, options: Mapping[str, Any], state: str | None) -> Ra
     url = os.environ.get("CMZON_LIMITS_URL")  # not an option: it may hold a password
     if url and options["limits_state"] is None:
         return RateLimits.shared(
-            url, account=_account(target), ca=os.environ.get("CMZON_LIMITS_CA") or None, **figures
+            url,
+            account=_account(target),
+            ca=os.environ.get("CMZON_LIMITS_CA") or None,
+            subscriber=_warn_where_degraded,
+            **figures,
         )
     return RateLimits(**figures, state=state)
+
+
+def _warn_where_degraded(event: Event) -> None:
+    from cmzon_secrets.cli.output import note
+    from cmzon_secrets.client.limits import PROCESSES
+
+    if event.name == "limits_degraded":
+        why = f"{event.uri} ({event.facts['reason']})"
+        note(f"warning: limits — {why}: keeping to 1/{PROCESSES} of them")
 
 
 def _account(target: Target) -> str:

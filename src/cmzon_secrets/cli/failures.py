@@ -136,8 +136,6 @@ def _remedy(error: CMzonSecretsError) -> str | None:
     if isinstance(error, RateLimited) and error.retry_after is not None:
         wait = format_duration(timedelta(seconds=error.retry_after))
         return f"the API asks to wait {wait} before the next try"
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return f"{error.hint}; where it is of a CA of your own, give --ca FILE"
     if error.hint is not None and isinstance(error, ProviderError):
         return error.hint.replace("CMZON_TOKEN_URI", _where_named(error.uri))
     return error.hint

@@ -6,6 +6,7 @@ no more memory than one. No fault repeats a number or a text.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,7 @@ _FORMATS: Mapping[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 
@@ -82,6 +84,11 @@ def _text_lines(file: BinaryIO, name: str) -> Iterator[str]:
     number = 0
     while line := file.readline(LONGEST_LINE + 1):
         number += 1
+        if number == 1 and line.startswith(_UTF16):
+            raise ConfigurationError(
+                f"{name} — it is UTF-16, not UTF-8",
+                hint='save it as UTF-8 (in a spreadsheet: "CSV UTF-8")',
+            )
         if len(line) > LONGEST_LINE:
             raise ConfigurationError(
                 f"{name} — line {number} has more than {LONGEST_LINE:,} bytes",
@@ -138,7 +145,10 @@ def _columns(reader: Iterator[list[str]], name: str) -> list[str]:
     except csv.Error:
         columns = []
     if missing := [column for column in REQUIRED if column not in columns]:
-        raise ConfigurationError(f"{name} — its header has no column {missing[0]!r}", hint=hint)
+        raise ConfigurationError(
+            f"{name} — its header has no column {missing[0]!r}{_other_separator(columns)}",
+            hint=hint,
+        )
     if unknown := [column for column in columns if column not in FIELDS]:
         raise ConfigurationError(
             f"{name} — its header has an unknown column {quoted(unknown[0])}", hint=hint
@@ -146,6 +156,14 @@ def _columns(reader: Iterator[list[str]], name: str) -> list[str]:
     if len(set(columns)) < len(columns):
         raise ConfigurationError(f"{name} — its header has a column twice", hint=hint)
     return columns
+
+
+def _other_separator(columns: list[str]) -> str:
+    """What divides a header that no comma does: spreadsheets of some countries write semicolons."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(columns) == 1 and separator in columns[0]:
+            return f": it is divided by {name}, not by commas"
+    return ""
 
 
 def _csv_members(columns: list[str], row: list[str]) -> Mapping[str, Any]:

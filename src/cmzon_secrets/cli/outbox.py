@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ import click
 
 from cmzon_secrets.cli.asking import agreed
 from cmzon_secrets.cli.clients import existing_outbox
-from cmzon_secrets.cli.failures import UsageFailure, repeatable
+from cmzon_secrets.cli.failures import FAILED, UsageFailure, repeatable
 from cmzon_secrets.cli.options import json_option
 from cmzon_secrets.cli.output import note, print_items, print_pairs, say
+from cmzon_secrets.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from cmzon_secrets.client.outbox import Outbox
@@ -74,7 +76,7 @@ def status(*, path: str, listed: bool, as_json: bool) -> None:
 @json_option
 def retry(
     *, path: str, keys: tuple[str, ...], dead: bool, unknown: bool, yes: bool, as_json: bool
-) -> None:
+) -> int:
     """Let messages that are dead or unknown be sent again.
 
     They wait in the outbox until the next run. One that is unknown may arrive twice: look first
@@ -88,7 +90,7 @@ def retry(
                 f"{doubtful:,} of them may arrive twice: nobody knows whether they were sent. Go on?"
             )
         changed = _change(outbox.retry, keys, dead=dead, unknown=unknown)
-    _tell("will be sent by the next run", path, changed, as_json=as_json)
+    return _tell("will be sent by the next run", path, changed, keys, as_json=as_json)
 
 
 @command.command()
@@ -97,7 +99,7 @@ def retry(
 @json_option
 def drop(
     *, path: str, keys: tuple[str, ...], dead: bool, unknown: bool, yes: bool, as_json: bool
-) -> None:
+) -> int:
     """Forget messages: they are not sent, and no longer listed.
 
     With their keys: put in once more, such a message is a new one.
@@ -107,7 +109,7 @@ def drop(
         if not yes:
             agreed(f"Forget {_described(keys, dead=dead, unknown=unknown)}, for good?")
         changed = _change(outbox.drop, keys, dead=dead, unknown=unknown)
-    _tell("forgotten", path, changed, as_json=as_json)
+    return _tell("forgotten", path, changed, keys, as_json=as_json)
 
 
 def _masked(number: str) -> str:
@@ -147,11 +149,7 @@ def _doubtful(outbox: Outbox, keys: tuple[str, ...], *, unknown: bool) -> int:
 def _change(act: Callable[..., int], keys: tuple[str, ...], **states: bool) -> int:
     if not keys:
         return sum(act(state=state) for state, chosen in states.items() if chosen)
-    changed = act(*keys)
-    if changed < len(set(keys)):
-        missed = len(set(keys)) - changed
-        note(f"{missed:,} of the keys {'is' if missed == 1 else 'are'} no such message's")
-    return changed
+    return act(*keys)
 
 
 def _troubled(outbox: Outbox) -> Iterator[Any]:
@@ -174,11 +172,22 @@ def _line(item: dict[str, Any]) -> str:
     return f"{item['state']:<7}  {item['key']}  {item['to']}  {item['reason']}"
 
 
-def _tell(what: str, path: str, changed: int, *, as_json: bool) -> None:
+def _tell(what: str, path: str, changed: int, keys: tuple[str, ...], *, as_json: bool) -> int:
+    """Say what was done; the exit code. Raises ConfigurationError where none of the keys was found."""
+    missed = len(set(keys)) - changed if keys else 0
+    if missed and not changed:
+        raise ConfigurationError(
+            f"{path} — no message with {'this key' if missed == 1 else 'these keys'} is there to be"
+            " changed",
+            hint=f"cmzon-secrets outbox status {shlex.quote(path)} --list",
+        )
     if as_json:
         print_items([{"outbox": repeatable(path), "changed": changed}])
-        return
-    say(f"{_messages(changed)} {what}")
+    else:
+        say(f"{_messages(changed)} {what}")
+    if missed:
+        note(f"{missed:,} of the keys {'is' if missed == 1 else 'are'} no such message's")
+    return FAILED if missed else 0
 
 
 def _messages(count: int) -> str:

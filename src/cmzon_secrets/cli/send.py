@@ -11,12 +11,14 @@ from cmzon_secrets.cli.failures import Mistyped, UsageFailure
 from cmzon_secrets.cli.options import account_option, api_options, json_option, uri_argument
 from cmzon_secrets.cli.output import print_items, say
 from cmzon_secrets.cli.targets import find_target
-from cmzon_secrets.errors import APIError, RequestRejected
+from cmzon_secrets.errors import APIError, RequestRejected, retold
 
 if TYPE_CHECKING:
     from cmzon_secrets.client import Client, SendResult
 
 __all__ = ["command"]
+
+_OPTIONS = {"to": "--to", "message": "--text"}
 
 
 @click.command()
@@ -127,12 +129,18 @@ def _sent(client: Client, to: str, text: str) -> SendResult:
         return client.send_message(to, text)
     except RequestRejected as error:
         if error.status is None:  # it never left: the number or the text is at fault
-            raise Mistyped(error) from error
+            raise Mistyped(_by_option(error)) from error
         raise
     except APIError as error:
         if error.may_have_been_sent:
             error.hint = "the message may have been sent: check before sending it again"
         raise
+
+
+def _by_option(error: RequestRejected) -> RequestRejected:
+    """The same, of the option that was typed."""
+    what, _, why = error.message.partition(" — ")
+    return retold(error, f"{_OPTIONS.get(what, what)} — {why}")
 
 
 def _tell(result: SendResult, *, account: str | None, as_json: bool) -> None:

@@ -59,7 +59,9 @@ class _Source:
 
     @classmethod
     def of(cls, path: str, given: Format | None) -> Self:
-        """Raises UsageFailure where neither the name nor ``given`` says the format."""
+        """Raises UsageFailure for a folder, and where neither the name nor ``given`` says the format."""
+        if Path(path).is_dir():
+            raise UsageFailure(f"{path} is a folder", hint="name the file of messages in it")
         found = given or format_of(path)
         if found is None:
             raise UsageFailure(
@@ -124,6 +126,7 @@ def _queued(sending: Sending, source: _Source, options: Mapping[str, Any]) -> bo
             messages = staged.messages(salt=bytes.fromhex(outbox.id))
             sending.queued = _put(outbox, messages, priority=options["priority"])
     sending.repeated = sending.lines - len(sending.skipped) - sending.queued
+    sending.doubled = staged.repeated
     return True
 
 

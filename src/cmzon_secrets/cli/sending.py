@@ -35,13 +35,15 @@ GO_ON = "the same command goes on where this one stopped"
 
 @dataclass
 class Sending:
-    """What is known of it so far. ``before`` and ``after``: the outbox before it was sent from, and since."""
+    """What is known of it so far. ``repeated``: lines that were not new, ``doubled`` of them because an
+    earlier line has their key. ``before`` and ``after``: the outbox before it was sent from, and since."""
 
     account: str | None
     outbox: str
     lines: int = 0
     queued: int = 0
     repeated: int = 0
+    doubled: int = 0
     skipped: tuple[Fault, ...] = ()
     before: Counts = field(default_factory=lambda: _NONE)
     after: Counts = field(default_factory=lambda: _NONE)
@@ -53,8 +55,10 @@ class Sending:
         """Say what is about to be sent: ``outbox m.csv.outbox: 1,998 queued, 2 left from before``."""
         self.before = counts
         told = [f"{self.queued:,} queued"]
-        if self.repeated:
-            told.append(f"{self.repeated:,} in it already")
+        if known := self.repeated - self.doubled:
+            told.append(f"{known:,} in it already")
+        if self.doubled:
+            told.append(f"{self.doubled:,} twice in the file")
         if waiting := counts["pending"] - self.queued:
             told.append(f"{waiting:,} left from before")
         note(repeatable(f"outbox {self.outbox}: {', '.join(told)}"))

@@ -79,9 +79,12 @@ class Arrivals:
         departures = self._departures
         while departures and departures[0].is_past(since):
             departures.popleft()
-        if len(departures) < self._most:
+        if len(departures) < self._most or self._not_answered_by(since) < self._most:
             return []  # whenever they arrived
         answered = (d.answered_at - d.at for d in departures if d.answered_at is not None)
         quickest = min(answered, default=float("inf"))
         arrivals = (d.arrival(now, quickest) for d in departures if not d.is_past(since))
         return sorted(at for at in arrivals if at > since)
+
+    def _not_answered_by(self, moment: float) -> int:
+        return sum(d.answered_at is None or d.answered_at > moment for d in self._departures)

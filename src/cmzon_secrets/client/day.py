@@ -18,6 +18,7 @@ from cmzon_secrets.errors import DailyLimitReached
 __all__ = ["DayCount", "next_midnight"]
 
 DAY = timedelta(days=1)
+FARTHEST_END = 2 * DAY
 SHORTEST_DAY = timedelta(hours=23)
 """What ends sooner after a count began is the day before, told late, or the window of another limit."""
 SAME_MOMENT = timedelta(minutes=1)
@@ -54,7 +55,8 @@ class DayCount:
     @property
     def is_full(self) -> bool:
         """Whether nothing is left of this day."""
-        return self.limit is not None and self.sent >= self.limit
+        limit = self.limit
+        return limit is not None and self.sent >= limit
 
     def check(self, now: datetime) -> None:
         """Raise DailyLimitReached where nothing is left today."""
@@ -97,15 +99,16 @@ class DayCount:
 
     def turn(self, now: datetime) -> None:
         """Begin anew on a new day; a clock set back by less than a day does not undo the count."""
-        if now >= self.ends + DAY:
+        if now < self.ends:
+            if self.ends - now > FARTHEST_END:  # the clock was ahead
+                self.begin(next_midnight(now), began=NEVER)
+        elif now >= self.ends + DAY:
             self.begin(next_midnight(now), began=NEVER)
-        elif now >= self.ends and self._may_go_on:
+        elif self._may_go_on:
             self.began, self.ends, self.stated = self.ends, next_midnight(self.ends), None
             self.turn(now)
-        elif now >= self.ends:  # at the hour at which the API's day ends, where it was said
+        else:  # at the hour at which the API's day ends, where it was said
             self.begin(self.ends + DAY, began=self.ends)
-        elif self.ends - now > 2 * DAY:  # the clock was ahead
-            self.begin(next_midnight(now), began=NEVER)
 
     @property
     def _may_go_on(self) -> bool:

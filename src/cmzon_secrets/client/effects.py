@@ -25,7 +25,17 @@ from typing import Any, Protocol, TypeVar
 
 from cmzon_secrets.tokens import Token
 
-__all__ = ["Effect", "NeedToken", "Park", "Request", "Sleep", "Steps", "Wakeable", "Work"]
+__all__ = [
+    "MESSAGES",
+    "Effect",
+    "NeedToken",
+    "Park",
+    "Request",
+    "Sleep",
+    "Steps",
+    "Wakeable",
+    "Work",
+]
 
 MESSAGES = "/v1/messages"
 

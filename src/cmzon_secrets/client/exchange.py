@@ -15,7 +15,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cmzon_secrets.answers import LONGEST_ID, Answer, api_error, masking, printable, request_id
+from cmzon_secrets.answers import (
+    CHECK_FIRST,
+    LONGEST_ID,
+    Answer,
+    api_error,
+    masking,
+    printable,
+    request_id,
+)
 from cmzon_secrets.cache import TokenCache
 from cmzon_secrets.client.effects import NeedToken, Request, Sleep, Steps, Work
 from cmzon_secrets.client.limits import RateLimits
@@ -24,7 +32,6 @@ from cmzon_secrets.client.passage import Passage
 from cmzon_secrets.client.retry import (
     Attempt,
     RetryBudget,
-    Stop,
     Terms,
     decide,
     is_unknown,
@@ -188,6 +195,8 @@ class Call:
             request = yield from self._ready(passage)
             outcome = yield from self._sent(request)
         except BaseException:
+            if self._on_its_way:
+                self.attempts += 1  # one whose answer nobody will know
             if passage is not None:
                 passage.ended()
                 if not self._on_its_way:
@@ -274,18 +283,18 @@ class Call:
         """Wait for the next attempt, or raise the error of this one."""
         chance = random.random()  # noqa: S311  # it spreads load and guards nothing
         attempt = Attempt(self.attempts, outcome, self.seconds)
-        verdict = decide(attempt, self._terms, chance=chance)
-        if isinstance(verdict, Stop) or not self._shared.budget.spend(verdict):
+        wait = decide(attempt, self._terms, chance=chance)
+        if wait is None or not self._shared.budget.spend(wait):
             raise self._failure(outcome)
         told_apart(
             self._shared.emit,
             "message_retried" if self._request.is_message else "request_retried",
             self.token_id,
             attempt=self.attempts,
-            wait=round(verdict.seconds, 3),
+            wait=round(wait.seconds, 3),
             status=outcome.status,
         )
-        yield Sleep(verdict.seconds)
+        yield Sleep(wait.seconds)
 
     def _failure(self, outcome: Answer | TransportError) -> APIError:
         if isinstance(outcome, TransportError):
@@ -297,6 +306,8 @@ class Call:
         """``error`` with what the call knows and an answer does not."""
         error.attempts = self.attempts
         error.may_have_been_sent = self._in_doubt is not None
+        if error.may_have_been_sent:
+            error.hint = CHECK_FIRST
         return error
 
     def _without_token(self, answer: Answer, body: dict[str, Any]) -> Answer:
@@ -320,7 +331,7 @@ class Call:
             status=answer.status,
             request_id=request_id(clean),
             headers=clean.headers,
-            hint="check before sending it again",
+            hint=CHECK_FIRST,
         )
         error.attempts = self.attempts
         return error

@@ -130,7 +130,9 @@ class RateLimits:
         ``ends``: when the caller gives up; ``since``: when he came. Both in monotonic seconds.
         Raises DailyLimitReached, and RateLimited without a status where the slot would be too late.
         """
-        self._check_day(clock.now())
+        at_once = self._at_once(clock)
+        if at_once is not None:
+            return at_once
         ticket = self._turns.join(priority, since)
         try:
             wait, day = yield from self._taken(ticket, clock, ends)
@@ -192,6 +194,21 @@ class RateLimits:
             return Quota()
         return Quota(limit, max(0, limit - self._day.sent), self._day.ends)
 
+    def _at_once(self, clock: Clock) -> datetime | None:
+        """What an empty queue comes to where a slot is free now, with one look; None: join it.
+
+        Nobody is passed: whoever joins meanwhile came later. Raises DailyLimitReached.
+        """
+        with self._lock:
+            now, monotonic = clock.now(), clock.monotonic()
+            if self._turns.anybody or self._spacing.wait(monotonic) or self._wait(monotonic):
+                self._day.check(now)
+                return None
+            day = self._day.take(now)
+            if day is not None:
+                self._spacing.take(monotonic)
+            return day
+
     def _taken(self, ticket: Ticket, clock: Clock, ends: float) -> Steps[tuple[float, datetime]]:
         while True:
             if not self._turns.is_next(ticket, clock.monotonic()):
@@ -238,10 +255,6 @@ class RateLimits:
                 return paused
             found = Departure(now) if self._arrivals is None else self._arrivals.depart(now)
             return found if isinstance(found, Departure) else min(found, LOOK_AGAIN)
-
-    def _check_day(self, now: datetime) -> None:
-        with self._lock:
-            self._day.check(now)
 
     def close(self) -> None:
         """Let go of the file, where there is one; what was counted ahead is given back to it.

@@ -47,12 +47,14 @@ def message_request(to: str, message: str, *, key: str | None) -> Request:
 
 def check_message(to: str, message: str) -> None:
     """Raises RequestRejected for a number or a text that cannot be sent."""
-    if not isinstance(to, str) or _E164.fullmatch(to) is None:
+    _check_text("to", to)
+    if _E164.fullmatch(to) is None:
         raise RequestRejected(
             "to — not a phone number in E.164: + and 7 to 15 digits, the first not 0",
             hint='for example "+1234567890"',
         )
-    if not isinstance(message, str) or not message:
+    _check_text("message", message)
+    if not message:
         raise RequestRejected("message — a text that is not empty is needed")
     if len(message) > LONGEST_TEXT:
         raise RequestRejected(
@@ -64,6 +66,11 @@ def check_message(to: str, message: str) -> None:
             "message — it holds half of a character (a lone surrogate)",
             hint='decode the text with errors="replace" where it is read',
         )
+
+
+def _check_text(name: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise RequestRejected(f"{name} — a str is needed, got {type(text).__name__}")
 
 
 def check_key(key: str) -> None:

@@ -36,7 +36,7 @@ from cmzon_secrets.answers import Answer, is_error_of_api, retry_after
 from cmzon_secrets.errors import CMzonSecretsError, TransportError
 from cmzon_secrets.forks import renew_in_child
 
-__all__ = ["Attempt", "RetryBudget", "Stop", "Terms", "Wait", "decide", "is_refusal", "is_unknown"]
+__all__ = ["Attempt", "RetryBudget", "Terms", "Wait", "decide", "is_refusal", "is_unknown"]
 
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.25, 8.0
 """Seconds: the longest first wait, doubled with each attempt, and the longest of all."""
@@ -83,25 +83,17 @@ class Wait:
     everybody: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Do not send it again. ``reason`` is for people and events."""
+def decide(attempt: Attempt, terms: Terms, *, chance: float) -> Wait | None:
+    """What comes after an attempt that did not succeed; None: it is not sent again.
 
-    reason: str
-
-
-def decide(attempt: Attempt, terms: Terms, *, chance: float) -> Wait | Stop:
-    """What comes after an attempt that did not succeed. ``chance``: from 0 to 1, where jitter falls."""
-    if not _may_help(attempt.outcome):
-        return Stop("it would not help")
+    ``chance``: from 0 to 1, where jitter falls.
+    """
+    if not _may_help(attempt.outcome) or attempt.number >= terms.max_attempts:
+        return None
     if is_unknown(attempt.outcome, keyed=terms.keyed) and not terms.repeatable:
-        return Stop("it may have taken effect")
-    if attempt.number >= terms.max_attempts:
-        return Stop(f"{attempt.number} attempts were made")
+        return None
     wait = _wait(attempt, chance)
-    if attempt.elapsed + wait.seconds >= terms.deadline:
-        return Stop("the deadline would pass")
-    return wait
+    return wait if attempt.elapsed + wait.seconds < terms.deadline else None
 
 
 def is_unknown(outcome: Answer | TransportError, *, keyed: bool) -> bool:

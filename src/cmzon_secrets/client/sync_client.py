@@ -72,7 +72,11 @@ class Client(Wiring):
         return Outbox(path, keep=keep, clock=self._shared.clock, client=self)
 
     def send_queued(self, message: Leased, departing: Callable[[], None], /) -> SendResult:
-        """Send a message of an outbox; ``departing`` is called just before it leaves."""
+        """For whoever drains a queue, ``Outbox.run`` above all: send a message that it holds.
+
+        ``departing`` is called once, with the turn and the token at hand and nothing sent yet, to
+        note on a disk that it leaves; what it raises stops the call. Raises like ``send_message``.
+        """
         return self._perform(self._queued(message, departing))
 
     def close(self) -> None:

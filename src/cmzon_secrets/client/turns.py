@@ -72,6 +72,11 @@ class Turns:
         self._waiting: list[tuple[float, float, int, Ticket]] = []
         self._joined = 0
 
+    @property
+    def anybody(self) -> bool:
+        """Whether somebody is in the queue, perhaps only just."""
+        return bool(self._waiting)
+
     def join(self, priority: int, since: float) -> Ticket:
         """A place behind those of more ``priority``, and of the same who have waited longer."""
         with self._lock:

@@ -86,8 +86,8 @@ class Wiring(ABC):
             raise ConfigurationError("max_attempts — a whole number, 1 or more, is needed")
         self._idempotency = idempotency
         self._max_attempts = max_attempts
-        self._deadline = _above_zero("deadline", deadline)
-        patience = _above_zero("timeout", timeout)
+        self._deadline = seconds("deadline", deadline, above_zero=True)
+        patience = seconds("timeout", timeout, above_zero=True)
         base_url = self._connect(base_url, ca=ca, timeout=patience, proxy=proxy)
         self._opened = _open(provider) if isinstance(provider, str) else None
         source = self._opened if self._opened is not None else provider
@@ -237,13 +237,6 @@ class Wiring(ABC):
 
 def _has_key(request: Request) -> bool:
     return any(name.lower() == "idempotency-key" for name in request.headers)
-
-
-def _above_zero(name: str, duration: timedelta | float) -> float:
-    value = seconds(name, duration)
-    if not value:
-        raise ConfigurationError(f"{name} — more than no time is needed")
-    return value
 
 
 def _fields(headers: Mapping[str, str] | None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import httpcore2
 
-from cmzon_secrets.answers import Answer, printable
+from cmzon_secrets.answers import CHECK_FIRST, Answer, printable
 from cmzon_secrets.errors import TransportError, without_frames
 from cmzon_secrets.headers import Headers
 from cmzon_secrets.http.addresses import Proxy, encoded_path
@@ -34,6 +34,9 @@ CONNECT_TIMEOUT = 3.0
 
 _REMEMBERED = 8
 """Paths whose URL is kept: a client sends to one or two."""
+_UNTRUSTED = (
+    "check the base URL; where the certificate is of a CA of your own, name that: ca=PATH, or --ca"
+)
 _CHANGES_NOTHING = frozenset(["GET", "HEAD", "OPTIONS"])  # RFC 9110 §9.2.1
 
 
@@ -44,12 +47,10 @@ class Target:
         from cmzon_secrets import __version__
 
         self.name = base_url
-        self.hint = "check the base URL, the network, and the server's certificate"
+        self.hint = "check the base URL and the network"
         if proxy is not None:
             self.name += f" through the proxy {proxy.address}"
-            self.hint = (
-                "check the proxy, with its user and password, the base URL and the certificate"
-            )
+            self.hint = "check the proxy, with its user and password, and the base URL"
         self._url = httpcore2.URL(base_url)
         self._base_path = self._url.target.rstrip(b"/")
         self._made: dict[str, httpcore2.URL] = {}
@@ -147,8 +148,9 @@ class Exchange:
             self._problem = self._no_answer(f"no answer: none was whole within {late:.3g} s")
         else:
             self._problem = self._no_answer(f"no answer: {_reason(error, self._handled)}")
-            trusted = not isinstance(_innermost(error, self._handled), ssl.SSLCertVerificationError)
-            self._problem.retryable = trusted  # it will not be mended in time
+            if isinstance(_innermost(error, self._handled), ssl.SSLCertVerificationError):
+                self._problem.retryable = False  # it will not be mended in time
+                self._problem.hint = _UNTRUSTED
         if not isinstance(error, httpcore2.ProtocolError):  # it quotes what the server sent
             self._problem.__cause__ = without_frames(error, until=self._handled)
 
@@ -168,7 +170,7 @@ class Exchange:
         problem = TransportError(
             f"{self._target.name} — {reason}",
             status=self._response.status if self._response is not None else None,
-            hint="the request may have taken effect: check before sending it again"
+            hint=CHECK_FIRST
             if left and self._method not in _CHANGES_NOTHING
             else self._target.hint,
         )

@@ -73,7 +73,10 @@ class Settings:
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
-            raise ConfigurationError(f"connection to {self.base_url} — it is closed")
+            raise ConfigurationError(
+                f"connection to {self.base_url} — it was closed, and is not opened again",
+                hint="make a new client, and close it after the last call",
+            )
 
 
 def _proxy_for(base_url: str, given: str | None) -> Proxy | None:

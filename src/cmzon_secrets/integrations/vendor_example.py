@@ -86,8 +86,8 @@ class CMzonAPI:
 
     @property
     def api_token(self) -> str:
-        """The value of the current token."""
-        return self._cache.get().reveal()
+        """The value of the current token: the string itself, but for its ``repr``."""
+        return _Value(self._cache.get().reveal())
 
     def send_message(self, to: str, message: str) -> dict[str, Any]:
         """Send a text message via WhatsApp Business API; the body of the answer.
@@ -141,6 +141,15 @@ class CMzonAPI:
 
     def _new_session(self) -> requests.Session:
         return _Session(proxied=not self.base_url.startswith("http://"))
+
+
+class _Value(str):
+    """A token's value for code of the page, which uses it as a string; masked where its ``repr`` is shown."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"'{MASK}'"
 
 
 class _Headers(UserDict[str, str]):

@@ -42,6 +42,28 @@ def test_no_second_holds_more_departures_than_the_limit(per_second, senders):
         assert over - first >= 1.0 - 1e-4
 
 
+class Thorough(Arrivals):
+    """It looks at each arrival, however few there can be."""
+
+    def _not_answered_by(self, moment):
+        return self._most
+
+
+@given(
+    st.integers(1, 5),
+    st.lists(st.tuples(st.floats(0, 0.7), st.none() | st.floats(0, 1.5)), min_size=1, max_size=30),
+)
+def test_too_few_to_matter_are_not_looked_at_and_the_wait_is_the_same(per_second, senders):
+    quick, thorough, now = Arrivals(per_second, 0.02), Thorough(per_second, 0.02), 0.0
+    for after, latency in senders:
+        now += after
+        assert quick.wait(now) == thorough.wait(now)
+        for arrivals in (quick, thorough):
+            if isinstance(found := arrivals.depart(now), Departure):
+                found.leave(now)
+                found.answered_at = None if latency is None else now + latency
+
+
 def test_half_of_the_jitter_is_to_spare():
     arrivals = Arrivals(2, 0.02)
     leave(arrivals, 0.0, 0.0)

@@ -111,6 +111,21 @@ def test_where_less_is_left_than_was_counted_here_others_send_too():
     assert left(count, NOON) == 40
 
 
+@given(st.integers(0, 250), st.integers(0, 1000))
+def test_what_others_sent_is_not_held_against_a_limit_below_the_apis(here, elsewhere):
+    count = DayCount(250)
+    sent(count, NOON, here)
+    remaining = max(0, 1000 - here - elsewhere)
+    count.heed(Quota(1000, remaining, MIDNIGHT), NOON)
+    assert left(count, NOON) == min(250 - here, remaining)
+
+
+def test_without_a_limit_of_ours_the_api_s_count_is_told():
+    count = DayCount(None)
+    count.heed(Quota(1000, 400, MIDNIGHT), NOON)
+    assert count.sent == 600
+
+
 @given(st.integers(0, 100), st.integers(0, 100))
 def test_never_is_more_sent_than_was_counted_here(here, said):
     count = DayCount(100)

@@ -177,6 +177,7 @@ def test_together_they_never_pass_the_limit_and_lose_a_block_for_each_kill(per_d
                 case "close":
                     count.close()
                 case "kill":
+                    count.turn(now)  # a block of yesterday is void already
                     lost += count._block.left
                     kill(count)
                     counts[who] = DayFile(per_day, path)
@@ -280,6 +281,22 @@ def test_what_the_api_says_is_written_down_before_anything_else_is_sent(path):
     theirs = DayFile(10_000, path)
     assert 100 - LARGEST_BLOCK <= taken(theirs) <= 100
     assert theirs.ends == NOON + 5 * HOUR
+
+
+def test_a_day_divided_among_files_is_sent_to_the_last_message(tmp_path):
+    parts = [DayFile(250, tmp_path / f"{number}.db") for number in range(4)]
+    sent, refused = 0, 0
+    while refused < len(parts):
+        refused = 0
+        for count in parts:
+            try:
+                take(count)
+            except DailyLimitReached:
+                refused += 1
+                continue
+            sent += 1
+            count.heed(Quota(1000, 1000 - sent, MIDNIGHT), NOON)
+    assert sent == 1000
 
 
 def test_so_is_that_nothing_is_left(path):

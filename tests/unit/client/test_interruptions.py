@@ -82,6 +82,7 @@ def test_before_it_leaves_nothing_counts(sender, clock, events, at, how) -> None
     assert sent_today(sender) == 0
     assert events[-1].facts["error"] == how.__name__
     assert not events[-1].facts["may_have_been_sent"]
+    assert events[-1].facts["attempts"] == 0
 
 
 @pytest.mark.parametrize("how", ENDS)
@@ -116,6 +117,7 @@ def test_on_its_way_it_counts_and_may_arrive(sender, clock, events, how) -> None
     assert events[-1].name == "message_failed"
     assert events[-1].token_id == "tok_old"
     assert events[-1].facts["may_have_been_sent"]
+    assert events[-1].facts["attempts"] == 1
 
 
 def test_while_a_retry_waits_only_the_attempt_before_counts(sender, clock, events) -> None:
@@ -156,6 +158,7 @@ def test_ctrl_c_in_the_midst_of_a_request_ends_it_and_the_client_goes_on(server,
         assert client.usage.sent_today == 2
     assert [e.name for e in events] == ["message_failed", "message_sent"]
     assert events[0].facts["may_have_been_sent"]
+    assert events[0].facts["attempts"] == 1
 
 
 def test_ctrl_c_while_the_backend_is_read_gives_the_message_back(open_client, server, vault):

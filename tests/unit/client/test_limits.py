@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cmzon_secrets.client.effects import Park
 from cmzon_secrets.client.limits import LONGEST_PAUSE, RateLimits
 from cmzon_secrets.client.spacing import HORIZON
 from cmzon_secrets.client.turns import GONE_AFTER, LOOKS_EVERY
@@ -147,6 +148,52 @@ def test_first_come_first_served_and_the_urgent_wait_for_the_urgent_only(wishes)
     for number, (at, priority) in enumerate(wishes):
         ahead = sum(p >= priority for _, p in wishes[:number])
         assert left[number] <= at + HORIZON + (ahead + 1) * INTERVAL + 1e-6
+
+
+class Queued(RateLimits):
+    """Everybody joins the queue, though it may be empty."""
+
+    def _at_once(self, clock):
+        self._day.check(clock.now())
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 2), st.integers(0, 2)), min_size=1, max_size=60),
+    st.lists(st.tuples(st.floats(0, 2), st.integers(0, 59)), max_size=10),
+    st.lists(st.tuples(st.floats(0, 2), st.floats(0, 0.5)), max_size=3),
+    st.sampled_from([3, 40, 80, None]),
+    st.sampled_from([1, 30, None]),
+)
+def test_who_need_not_wait_takes_what_the_queue_would_have_given_him(
+    wishes, cancellations, refusals, per_second, per_day
+):
+    def outcome(limits: RateLimits) -> object:
+        world = Senders(limits, VirtualTime(), there=lambda: 0.01, back=lambda: 0.03)
+        callers: dict[int, Any] = {}
+
+        def send(number: int, priority: int) -> None:
+            callers[number] = world.send(number, priority)
+
+        for number, (at, priority) in enumerate(wishes):
+            world.time.after(at, lambda n=number, p=priority: send(n, p))
+        for at, number in cancellations:
+            world.time.after(at, lambda n=number: callers[n].cancel() if n in callers else None)
+        for at, seconds in refusals:
+            world.time.after(at, lambda s=seconds: limits.hold(s, world.time, left_at=0.0))
+        world.time.run()
+        errors = {number: type(caller.error) for number, caller in callers.items()}
+        return world.slots, world.left, errors, limits.usage(NOON).sent_today
+
+    options = {"per_second": per_second, "per_day": per_day}
+    assert outcome(RateLimits(**options)) == outcome(Queued(**options))
+
+
+def test_nobody_who_waits_is_passed_by_one_who_comes_when_a_slot_is_free():
+    limits, time = RateLimits(), VirtualTime()
+    first = limits._turns.join(0, 0.0)
+    limits._turns.is_next(first, 0.0)
+    assert isinstance(next(limits.slot(time, ends=9.0, since=0.0)), Park)
 
 
 def test_an_urgent_message_passes_a_thousand_that_wait():

@@ -175,6 +175,32 @@ def test_what_the_api_says_of_the_day_counts_for_all(connection):
     assert {error.resets_at for error in reached} == {left.resets_at}
 
 
+def test_what_others_sent_is_not_held_against_a_limit_below_the_apis(connection):
+    world = World(connection, 2, per_day=20)
+    for remaining in (900, 5):
+        said = Quota(limit=1000, remaining=remaining, resets_at=NOON.replace(hour=18))
+        world.processes[0].heed(said, world.time.now())
+        world.senders[0].send()
+        world.run(world.time.seconds + 1.0)
+        assert world.processes[0].usage(world.time.now()).sent_today == max(2, 21 - remaining)
+    callers = [senders.send() for senders in world.senders for _ in range(5)]
+    world.run(8.0)
+    refused = [caller for caller in callers if isinstance(caller.error, DailyLimitReached)]
+    assert len(callers) - len(refused) == 4
+
+
+def test_what_others_sent_is_not_held_against_the_share_either(connection):
+    world = World(connection, 2, per_day=20, processes=2)
+    world.redis.is_there = False
+    callers = []
+    for sent in range(12):
+        said = Quota(1000, 500 - sent, resets_at=NOON.replace(hour=18))
+        world.processes[0].heed(said, world.time.now())
+        callers.append(world.senders[0].send())
+        world.run(world.time.seconds + 1.2)
+    assert sum(caller.error is None for caller in callers) == 19 // 2
+
+
 @pytest.mark.parametrize("seconds", [60, 3600, 6 * 3600])
 def test_the_end_of_a_shorter_window_is_not_the_days(connection, seconds):
     world = World(connection, 2, per_day=10)
@@ -337,6 +363,31 @@ def test_a_redis_that_started_anew_grants_nothing_at_first_whoever_asks(connecti
     assert 30 <= len(world.between(3.0, 5.0)) <= 2 * 2 * 10
     assert len(world.between(5.0, 5.99)) == 0
     assert len(world.between(7.0, 12.0)) >= 5 * 77
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        (lambda world: world.redis.restart(empty=True), "Redis has just started or is new"),
+        (lambda world: world.redis.restart(empty=False), "Redis has just started or is new"),
+        (lambda world: outage_of(world, world.processes[1]), "Redis was away"),
+    ],
+)
+def test_the_event_says_why_it_is_only_the_share(connection, what, reason):
+    world = World(connection, 2, subscriber=(events := []).append)
+    what(world)
+    world.senders[0].send()
+    world.run(world.time.seconds + 2.0)
+    degraded = [event for event in events if event.name == "limits_degraded"]
+    assert degraded[-1].facts["reason"] == reason
+
+
+def outage_of(world: World, process: Process) -> None:
+    """One process alone is cut off, sends its share, and comes back."""
+    world.redis.back_at[process._line.member] = world.time.seconds + 4.0
+    sends_on = world.senders[world.processes.index(process)]
+    sends_on.send_for_ever(1, world.time.seconds + 4.2)
+    world.run(world.time.seconds + 4.7)
 
 
 @HOW

@@ -356,7 +356,8 @@ def test_close_closes_what_a_uri_opened_and_nothing_else(server, vault, monkeypa
 def test_nothing_that_is_printed_shows_the_token(server):
     api = CMzonAPI(FIRST.reveal(), base_url=server.url)
     api.send_message(TO, TEXT)
-    shown = f"{api!r} {api} {vars(api)} {api.headers} {api.headers.items()!r}"
+    read = [api.api_token, api.headers["Authorization"], {"token": api.api_token}]
+    shown = f"{api!r} {api} {vars(api)} {api.headers} {api.headers.items()!r} {read}"
     assert FIRST.reveal() not in shown
     assert TO not in shown
 

@@ -22,7 +22,7 @@ from enum import StrEnum
 from cmzon_secrets.client.messages import check_key, check_message, check_priority
 from cmzon_secrets.errors import ConfigurationError, RequestRejected
 
-__all__ = ["Leased", "NotBefore", "Record", "State", "Summary", "Waiting", "checked"]
+__all__ = ["Leased", "NotBefore", "Record", "State", "Summary", "Waiting", "checked", "tallies"]
 
 NotBefore = datetime | timedelta | float | None
 """The earliest time to send at: an aware datetime, or from now a timedelta or seconds."""

@@ -64,6 +64,13 @@ class Terms:
     trusted: bool = False
     keep: float = inf
 
+    def __post_init__(self) -> None:
+        """Raises ConfigurationError for a ``stop`` that cannot be asked."""
+        if self.stop is not None and not callable(self.stop) and not hasattr(self.stop, "is_set"):
+            raise ConfigurationError(
+                f"stop — an Event or a function is needed, got {type(self.stop).__name__}"
+            )
+
 
 class NotNow(Exception):
     """Raised in a call about to send: the run is over, or the message is another runner's now."""
@@ -268,8 +275,7 @@ def _nothing_to_do() -> ProviderUnavailable:
     )
 
 
-def check_workers(workers: int) -> int:
+def check_workers(workers: int) -> None:
     """Raises ConfigurationError unless a whole number, 1 or more."""
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ConfigurationError("workers — a whole number, 1 or more, is needed")
-    return workers

@@ -83,7 +83,7 @@ class SharedLimits(RateLimits):
     Events: ``limits_degraded``, ``limits_restored``.
 
     Raises ConfigurationError for arguments that make no sense, and from the first message where
-    Redis refuses the user or shows a certificate that is not trusted.
+    what Redis answers is a mistake (``mistakes``): a wrong user, database or certificate.
     """
 
     @shielded
@@ -201,10 +201,13 @@ class SharedLimits(RateLimits):
 
     # a slot
 
-    def _check_day(self, now: datetime) -> None:
+    def _at_once(self, clock: Clock) -> datetime | None:
+        """None: a slot is somebody else's to grant. Raises DailyLimitReached."""
+        now = clock.now()
         with self._lock:
             if now - self._over_at < TRUSTED_FOR:
                 self._day.check(now)
+        return None
 
     def _reserve(self, clock: Clock, ends: float) -> Steps[tuple[float, datetime | None]]:
         while True:

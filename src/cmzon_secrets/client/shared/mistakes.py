@@ -64,10 +64,8 @@ def _is_tls(parts: SplitResult, error: Exception, within: float) -> bool:
         return False
     context = ssl.create_default_context()
     with suppress(OSError), _connected(parts, within) as connection:
-        try:
+        with suppress(ssl.SSLCertVerificationError):  # whoever it is, TLS it is
             context.wrap_socket(connection, server_hostname=parts.hostname).close()
-        except ssl.SSLCertVerificationError:
-            pass  # whoever it is, TLS it is
         return True
     return False
 

@@ -460,6 +460,14 @@ def test_workers_must_be_a_number_above_zero(sender, workers):
     assert counts(sender) == {"pending": 1}
 
 
+@pytest.mark.parametrize("stop", [5, "now", True])
+def test_a_stop_must_be_one_that_can_be_asked(sender, stop):
+    sender.put(TO, "Hello")
+    with pytest.raises(ConfigurationError, match=f"stop — .*, got {type(stop).__name__}"):
+        sender.run(until_empty=True, stop=stop)
+    assert counts(sender) == {"pending": 1}
+
+
 def test_a_stop_that_breaks_ends_the_run_with_its_error(sender, path):
     sender.put(TO, "Hello")
     with pytest.raises(ZeroDivisionError):
