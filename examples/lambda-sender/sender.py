@@ -33,7 +33,9 @@ def _sent(record: dict[str, Any]) -> bool:
     except RequestRejected as error:  # again would not help
         print(json.dumps({"rejected": key, "why": str(error)}))
     except (CMzonSecretsError, LookupError, TypeError, ValueError) as error:
-        unknown = getattr(error, "may_have_been_sent", False)  # again might be twice: a person looks
+        unknown = getattr(
+            error, "may_have_been_sent", False
+        )  # again might be twice: a person looks
         what = {"unknown" if unknown else "failed": key, "error": type(error).__name__}
         print(json.dumps({**what, "why": str(error)}))
         return unknown

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cmzon_secrets import Client
+from cmzon_secrets import Client, TokenIssuer, TokenProvider
 
 ROOT = Path(__file__).parents[2]
 MESSAGES = {"docs/client.md": 5, "README.md": 2}
@@ -32,4 +32,7 @@ def test_the_snippets_of_a_page_run_one_after_the_other(account, page):
     for snippet in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
         with Client(account.uri) as names["client"]:  # for those that send with the program's own
             exec(snippet, names)
+    for made in names.values():  # as the end of a program does
+        if isinstance(made, Client | TokenIssuer | TokenProvider):
+            made.close()
     assert account.messages == MESSAGES[page]

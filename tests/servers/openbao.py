@@ -228,7 +228,9 @@ class OpenBao:
                 if not line.endswith(b"\n"):
                     break
                 self._audited_bytes += len(line)
-                with suppress(json.JSONDecodeError):  # a killed server's last, which another's follows
+                with suppress(
+                    json.JSONDecodeError
+                ):  # a killed server's last, which another's follows
                     entry = json.loads(line)
                     if entry["type"] == "request":
                         self._audited.append(entry["request"])

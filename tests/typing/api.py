@@ -4,9 +4,12 @@ A line that must not type-check carries an ignore, and the checker reports an ig
 needed: so both directions are held.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, assert_type
+
+import httpx2
 
 from cmzon_secrets import (
     AsyncClient,
@@ -31,7 +34,11 @@ from cmzon_secrets import (
     open_store,
 )
 from cmzon_secrets.client import Usage
+from cmzon_secrets.client.outbox import Outbox, Record, Summary
 from cmzon_secrets.events import Event
+from cmzon_secrets.integrations import httpx_auth, requests_auth
+from cmzon_secrets.integrations.opentelemetry import Spans
+from cmzon_secrets.integrations.vendor_example import CMzonAPI
 from cmzon_secrets.sealing import SealingKey, Stanza
 from cmzon_secrets.testing import (
     IssuerSuite,
@@ -108,8 +115,37 @@ def clients(provider: TokenProvider, seen: list[Event]) -> None:
     Client(provider, ca="ca.pem", base_url="https://api.cmzon.com")
     Client(provider, idempotency="sometimes")  # type: ignore[arg-type]
     Client(provider, deadline=timedelta(minutes=1), max_attempts=3, proxy="http://proxy:3128")
+    Client(provider, tracing=Spans())
     assert_type(client.usage, Usage)
+    assert_type(client.usage.remaining, int | None)
     assert_type(client.usage.resets_at, datetime | None)
+
+
+def limits(seen: list[Event]) -> None:
+    with RateLimits(20, state="limits.db") as counted:
+        assert_type(counted, RateLimits)
+    RateLimits.new_account(state="limits.db")
+    shared: RateLimits = RateLimits.shared(
+        "rediss://redis.example/0", account="acme", processes=4, subscriber=seen.append
+    )
+    shared.close()
+    assert_type(RateLimits.shared("redis://localhost", account="acme").degraded, bool)
+    RateLimits.shared("redis://localhost")  # type: ignore[call-arg]
+
+
+def outboxes(client: Client, later: datetime, stop: threading.Event) -> None:
+    with client.outbox("messages.outbox", keep=timedelta(days=1)) as outbox:
+        assert_type(outbox, Outbox)
+        assert_type(outbox.put("+1234567890", "Hello", key="k", not_before=later), str)
+        assert_type(outbox.put_many([("+1234567890", "Hello")]), int)
+        summary = outbox.run(until_empty=True, stop=stop)
+        assert_type(summary, Summary)
+        assert_type(summary.unknown, int)
+        assert_type(outbox.status(), dict[str, int])
+        assert_type(outbox.dead(), list[Record])
+        assert_type(outbox.retry("k") + outbox.drop(state="dead"), int)
+        outbox.run(stop=5)  # type: ignore[arg-type]
+        outbox.run(stop=lambda: True)
 
 
 async def async_clients(provider: TokenProvider) -> None:
@@ -121,6 +157,25 @@ async def async_clients(provider: TokenProvider) -> None:
         assert_type(answer.status, int)
         assert_type(client.usage.sent_today, int)
         await client.request("GET")  # type: ignore[call-arg]
+        async with client.outbox("messages.outbox") as outbox:
+            assert_type(await outbox.put("+1234567890", "Hello"), str)
+            assert_type(await outbox.run(until_empty=True), Summary)
+            assert_type(await outbox.unknown(), list[Record])
+
+
+def other_libraries(provider: TokenProvider, token: Token) -> None:
+    with_requests, with_httpx = requests_auth.TokenAuth(provider), httpx_auth.TokenAuth("env:T")
+    assert_type(with_requests.close(), None)
+    httpx2.Client(auth=with_httpx)
+    httpx2.AsyncClient(auth=with_httpx)
+    requests_auth.TokenAuth(token)  # type: ignore[arg-type]
+    httpx_auth.TokenAuth(token)  # type: ignore[arg-type]
+    for given in ("cmz_value", token, provider):
+        assert_type(CMzonAPI(given, timeout=10.0), CMzonAPI)
+    api = CMzonAPI("file:token.sealed")
+    assert_type(api.api_token, str)
+    assert_type(api.send_message("+1234567890", "Hello"), dict[str, Any])
+    CMzonAPI(None)  # type: ignore[arg-type]
 
 
 def issuers(provider: TokenProvider) -> None:

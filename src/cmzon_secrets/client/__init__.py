@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from cmzon_secrets.client.exchange import Response, SendResult
 from cmzon_secrets.client.limits import RateLimits
+from cmzon_secrets.client.results import Response, SendResult
 from cmzon_secrets.client.sync_client import Client
 from cmzon_secrets.client.usage import Usage
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from cmzon_secrets.answers import Answer
 from cmzon_secrets.cache_state import for_another_reader
 from cmzon_secrets.client.effects import Effect, NeedToken, Park, Request, Sleep, Steps, Wakeable
-from cmzon_secrets.client.exchange import Response, SendResult
+from cmzon_secrets.client.results import Response, SendResult
 from cmzon_secrets.client.wiring import Wiring
 from cmzon_secrets.errors import shielded_async
 from cmzon_secrets.http.async_session import AsyncSession
@@ -62,7 +62,7 @@ class AsyncClient(Wiring):
         return AsyncOutbox(path, keep=keep, clock=self._shared.clock, client=self)
 
     async def send_queued(self, message: Leased, departing: Callable[[], None], /) -> SendResult:
-        """Send a message of an outbox; ``departing`` is called just before it leaves."""
+        """Like ``Client.send_queued``; ``departing`` is called in a thread."""
         return await self._perform(self._queued(message, departing))
 
     async def close(self) -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cmzon_secrets.answers import (
@@ -29,7 +29,9 @@ from cmzon_secrets.client.effects import NeedToken, Request, Sleep, Steps, Work
 from cmzon_secrets.client.limits import RateLimits
 from cmzon_secrets.client.messages import without_message
 from cmzon_secrets.client.passage import Passage
+from cmzon_secrets.client.results import Response, SendResult
 from cmzon_secrets.client.retry import (
+    IDEMPOTENT,
     Attempt,
     RetryBudget,
     Terms,
@@ -48,39 +50,10 @@ from cmzon_secrets.errors import (
 from cmzon_secrets.events import Emitter
 from cmzon_secrets.tokens import Token
 
-__all__ = ["Call", "Response", "SendResult", "Surroundings"]
+__all__ = ["Call", "Surroundings"]
 
 
 _TOLD = ("id", "status", "to")
-
-
-@dataclass(frozen=True, slots=True)
-class SendResult:
-    """An accepted message.
-
-    The vendor does not publish the body of a success: ``id`` and ``status`` are None where the
-    answer does not have them, and ``to`` is then the number it was sent to. ``attempts`` counts
-    the requests it took; ``headers`` are the last answer's, names in lower case.
-
-    No text here is longer than 256 characters, unprintable, or repeats the token, and none but
-    ``to`` the number; ``headers`` are as long as they came.
-    """
-
-    id: str | None
-    status: str | None
-    to: str = field(repr=False)
-    request_id: str | None
-    attempts: int
-    headers: Mapping[str, str] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A successful answer; ``json`` is None where it has no body."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    json: Any = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -306,7 +279,7 @@ class Call:
         """``error`` with what the call knows and an answer does not."""
         error.attempts = self.attempts
         error.may_have_been_sent = self._in_doubt is not None
-        if error.may_have_been_sent:
+        if error.may_have_been_sent and self._request.method.upper() not in IDEMPOTENT:
             error.hint = CHECK_FIRST
         return error
 

@@ -36,7 +36,16 @@ from cmzon_secrets.answers import Answer, is_error_of_api, retry_after
 from cmzon_secrets.errors import CMzonSecretsError, TransportError
 from cmzon_secrets.forks import renew_in_child
 
-__all__ = ["Attempt", "RetryBudget", "Terms", "Wait", "decide", "is_refusal", "is_unknown"]
+__all__ = [
+    "IDEMPOTENT",
+    "Attempt",
+    "RetryBudget",
+    "Terms",
+    "Wait",
+    "decide",
+    "is_refusal",
+    "is_unknown",
+]
 
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.25, 8.0
 """Seconds: the longest first wait, doubled with each attempt, and the longest of all."""
@@ -44,7 +53,8 @@ JITTER_ON_REQUEST = 0.1
 """Share of the API's own wait that is added at random, so that not all come back at one moment."""
 
 _NOT_PROCESSED = frozenset([408, 425])  # RFC 9110 §15.5.9, RFC 8470 §5.2
-_IDEMPOTENT = frozenset(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"])
+IDEMPOTENT = frozenset(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"])
+"""Methods whose requests do no more when they come twice (RFC 9110 §9.2.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,7 @@ class Terms:
         cls, method: str, *, max_attempts: int, deadline: float, keyed: bool, trusted: bool
     ) -> Terms:
         """For a request with this method; ``keyed``: with a key, which is ``trusted`` to be honoured."""
-        same = method.upper() in _IDEMPOTENT
+        same = method.upper() in IDEMPOTENT
         return cls(max_attempts, deadline, same or (keyed and trusted), same or keyed)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cmzon_secrets.answers import Answer
 from cmzon_secrets.client.effects import Effect, NeedToken, Park, Request, Sleep, Steps
-from cmzon_secrets.client.exchange import Response, SendResult
+from cmzon_secrets.client.results import Response, SendResult
 from cmzon_secrets.client.wiring import Wiring
 from cmzon_secrets.errors import shielded
 from cmzon_secrets.http import Session

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from cmzon_secrets.answers import Answer
     from cmzon_secrets.client.effects import Request
-    from cmzon_secrets.client.exchange import Response, SendResult
+    from cmzon_secrets.client.results import Response, SendResult
 
 __all__ = ["UNTRACED", "CallSpan", "RequestSpan", "Tracing"]
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 from cmzon_secrets.cache import TokenCache
 from cmzon_secrets.client.effects import Request, Steps
-from cmzon_secrets.client.exchange import Call, Response, SendResult, Surroundings
+from cmzon_secrets.client.exchange import Call, Surroundings
 from cmzon_secrets.client.limits import RateLimits
 from cmzon_secrets.client.messages import check_priority, message_request
+from cmzon_secrets.client.results import Response, SendResult
 from cmzon_secrets.client.retry import RetryBudget, Terms
 from cmzon_secrets.client.telling import ended_apart, told_apart
 from cmzon_secrets.client.tracing import UNTRACED, Tracing

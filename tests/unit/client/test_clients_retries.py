@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from cmzon_secrets.answers import CHECK_FIRST
 from cmzon_secrets.client import RateLimits
 from cmzon_secrets.errors import (
     APIError,
@@ -95,6 +96,7 @@ def test_what_may_have_been_accepted_is_told_and_not_repeated(server, sender, re
     with pytest.raises((ServerError, TransportError)) as caught:
         sender(idempotency=idempotency, timeout=2).send_message(TO, TEXT)
     assert caught.value.may_have_been_sent
+    assert caught.value.hint == CHECK_FIRST
     assert caught.value.attempts == len(server.received) == 1
 
 
@@ -121,6 +123,15 @@ def test_other_calls_are_repeated_as_their_method_allows(server, sender, events)
     with pytest.raises(TransportError) as caught:
         client.request("POST", "/v1/tokens", json={})
     assert caught.value.may_have_been_sent
+    assert caught.value.hint == CHECK_FIRST
+
+
+def test_what_may_be_done_twice_may_be_tried_again(server, sender):
+    server.say(504, b"")
+    with pytest.raises(ServerError) as caught:
+        sender(max_attempts=2).request("GET", "/v1/tokens/self")
+    assert caught.value.may_have_been_sent
+    assert "try again later" in caught.value.hint
 
 
 def test_a_callers_own_key_makes_any_call_repeatable_where_keys_are_honoured(server, sender):

@@ -12,11 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from cmzon_secrets.client.exchange import SendResult
 from cmzon_secrets.client.outbox.model import Leased, NotBefore, Record, Summary
 from cmzon_secrets.client.outbox.outbox import KEPT, WORKERS, Message, Outbox, needed
 from cmzon_secrets.client.outbox.run import POLL, Progress, Run, Stop, check_workers
 from cmzon_secrets.client.outbox.verdicts import MAX_TRIES
+from cmzon_secrets.client.results import SendResult
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.errors import shielded_async
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from cmzon_secrets.client.exchange import SendResult
 from cmzon_secrets.client.outbox.model import (
     Leased,
     NotBefore,
@@ -24,6 +23,7 @@ from cmzon_secrets.client.outbox.model import (
 from cmzon_secrets.client.outbox.run import POLL, Progress, Run, Stop, Terms, check_workers
 from cmzon_secrets.client.outbox.store import Store
 from cmzon_secrets.client.outbox.verdicts import MAX_TRIES
+from cmzon_secrets.client.results import SendResult
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock, seconds
 from cmzon_secrets.errors import ConfigurationError, RequestRejected, retold, shielded
 

@@ -13,11 +13,11 @@ from datetime import datetime
 from math import inf
 from typing import Protocol
 
-from cmzon_secrets.client.exchange import SendResult
 from cmzon_secrets.client.outbox.model import Leased, State, Summary
 from cmzon_secrets.client.outbox.owners import new_owner
 from cmzon_secrets.client.outbox.store import Store
 from cmzon_secrets.client.outbox.verdicts import MAX_TRIES, Verdict, accepted, judge
+from cmzon_secrets.client.results import SendResult
 from cmzon_secrets.clock import Clock
 from cmzon_secrets.errors import ConfigurationError, ProviderUnavailable, without_frames
 
