@@ -70,7 +70,7 @@ def test_a_certificate_that_proves_nothing_gets_nothing(certificate, authority, 
     assert isinstance(error, TransportError)
     assert not error.may_have_been_sent
     assert "certificate" in error.message
-    assert "ca=PATH, or --ca" in error.hint
+    assert "ca=PATH, or --ca FILE" in error.hint
     assert not error.retryable, "trying again mends no certificate"
     assert seconds < SLACK
     assert hides(error)

@@ -34,9 +34,7 @@ CONNECT_TIMEOUT = 3.0
 
 _REMEMBERED = 8
 """Paths whose URL is kept: a client sends to one or two."""
-_UNTRUSTED = (
-    "check the base URL; where the certificate is of a CA of your own, name that: ca=PATH, or --ca"
-)
+_UNTRUSTED = "check the base URL; where the certificate is of a CA of your own, name that: ca=PATH, or --ca FILE"
 _CHANGES_NOTHING = frozenset(["GET", "HEAD", "OPTIONS"])  # RFC 9110 §9.2.1
 
 
