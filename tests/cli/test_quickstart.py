@@ -76,7 +76,8 @@ def test_a_send_that_fails_is_a_fault_and_is_counted(tmp_path, monkeypatch):
             armed.append(True)
             client = senders._client
             attempts, client._max_attempts = client._max_attempts, 1
-            session = senders._client._session
+            session = client._session
+            session.open()
             true_target, session._target = session._target, Target("http://127.0.0.1:9", 1.0, None)
             time.sleep(0.5)
             session._target, client._max_attempts = true_target, attempts
