@@ -79,7 +79,9 @@ def test_a_send_that_fails_is_a_fault_and_is_counted(tmp_path, monkeypatch):
             session = client._session
             session.open()
             true_target, session._target = session._target, Target("http://127.0.0.1:9", 1.0, None)
-            time.sleep(0.5)
+            ends = time.monotonic() + 10
+            while senders.count("failed") == 0 and time.monotonic() < ends:
+                time.sleep(0.01)
             session._target, client._max_attempts = true_target, attempts
         time.sleep(seconds)
 
