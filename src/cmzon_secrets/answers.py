@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from cmzon_secrets.errors import (
@@ -28,6 +27,7 @@ __all__ = [
     "Answer",
     "api_error",
     "is_error_of_api",
+    "masked_headers",
     "masking",
     "printable",
     "request_id",
@@ -77,7 +77,7 @@ class Answer:
                 text = one(text)
             return text
 
-        headers = Headers({name: mask(text) for name, text in self.headers.items()})
+        headers = masked_headers(self.headers, *masks)
         try:
             # Decoded before it is masked, so that no escape sequence hides the value.
             body = json.dumps(_masked(self.json(), mask))
@@ -88,6 +88,16 @@ class Answer:
         return Answer(self.status, headers, body.encode())
 
 
+def masked_headers(headers: Headers, *masks: Callable[[str], str]) -> Headers:
+    """``headers`` with every text as these leave it; most have nothing to mask, and cost one look."""
+    texts = "\n".join(headers.values())
+    for mask in masks:
+        if mask(texts) != texts:
+            headers = Headers({name: mask(text) for name, text in headers.items()})
+            texts = "\n".join(headers.values())
+    return headers
+
+
 def masking(value: str, *, beside: str = r"[^\W_]") -> Callable[[str], str]:
     """A function that masks ``value`` in a text, in time that grows with the text alone.
 
@@ -96,10 +106,18 @@ def masking(value: str, *, beside: str = r"[^\W_]") -> Callable[[str], str]:
     """
     if len(value) >= NO_WORD:
         return lambda text: text.replace(value, MASK)
+
+    def mask(text: str) -> str:
+        # A pattern costs more than all the rest of a message, and is seldom needed.
+        return _word(value, beside).sub(MASK, text) if value in text else text
+
+    return mask
+
+
+def _word(value: str, beside: str) -> re.Pattern[str]:
     # The value comes first, for then it is searched for as a whole; what precedes it is looked at last.
     before = rf"(?<!{beside}(?s:.{{{len(value)}}}))"
-    word = re.compile(rf"{re.escape(value)}(?!{beside}){before}")
-    return partial(word.sub, MASK)
+    return re.compile(rf"{re.escape(value)}(?!{beside}){before}")
 
 
 def _masked(part: Any, mask: Callable[[str], str]) -> Any:

@@ -145,7 +145,7 @@ class DayCount:
         """The error to raise where nothing is left."""
         reached = DailyLimitReached(
             f"daily limit — the day's {self.limit} messages are used up, and nothing more was sent",
-            hint=f"the count ends at {self.ends:%Y-%m-%d %H:%M} UTC",
+            hint=f"the count ends at {self.ends:%Y-%m-%d %H:%M} UTC; others that send for the account count, too",
         )
         reached.resets_at = self.ends
         return reached

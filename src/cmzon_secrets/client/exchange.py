@@ -9,7 +9,6 @@ What comes after an answer is decided in ``retry``, but for one thing, decided h
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from cmzon_secrets.answers import (
     LONGEST_ID,
     Answer,
     api_error,
+    masked_headers,
     masking,
     printable,
     request_id,
@@ -27,7 +27,7 @@ from cmzon_secrets.answers import (
 from cmzon_secrets.cache import TokenCache
 from cmzon_secrets.client.effects import NeedToken, Request, Sleep, Steps, Work
 from cmzon_secrets.client.limits import RateLimits
-from cmzon_secrets.client.messages import without_message
+from cmzon_secrets.client.messages import message_masks, without_message
 from cmzon_secrets.client.passage import Passage
 from cmzon_secrets.client.results import Response, SendResult
 from cmzon_secrets.client.retry import (
@@ -51,9 +51,6 @@ from cmzon_secrets.events import Emitter
 from cmzon_secrets.tokens import Token
 
 __all__ = ["Call", "Surroundings"]
-
-
-_TOLD = ("id", "status", "to")
 
 
 @dataclass(slots=True)
@@ -123,15 +120,16 @@ class Call:
         body = self._json(answer)
         if not isinstance(body, dict):
             raise self._unreadable(answer)
-        told = self._without_token(answer, body)
-        clean = without_message(told, self._request)
+        assert self._token is not None  # noqa: S101  # what was answered carried one
+        token = masking(self._token.reveal())
+        secrets = [token, *message_masks(self._request, success=True)]
         return SendResult(
-            id=printable(clean.json().get("id"), LONGEST_ID),
-            status=printable(clean.json().get("status"), LONGEST_ID),
-            to=printable(told.json().get("to"), LONGEST_ID) or to,
-            request_id=request_id(clean),
+            id=_word(body.get("id"), *secrets),
+            status=_word(body.get("status"), *secrets),
+            to=_word(body.get("to"), token) or to,
+            request_id=_word(answer.headers.get("x-request-id"), *secrets),
             attempts=self.attempts,
-            headers=clean.headers,
+            headers=masked_headers(answer.headers, *secrets),
         )
 
     def response(self) -> Steps[Response]:
@@ -223,8 +221,8 @@ class Call:
             self._in_doubt = outcome
         if isinstance(outcome, TransportError):
             return
-        head = without_message(replace(outcome, body=b""), self._request)
-        shared, name = self._shared, request_id(head)
+        masks = message_masks(self._request, success=outcome.status < 300)
+        shared, name = self._shared, _word(outcome.headers.get("x-request-id"), *masks)
         shared.last_request_id = name or shared.last_request_id
         if outcome.status == 401 and self._token is not None:
             shared.cache.invalidate(self._token)
@@ -283,13 +281,6 @@ class Call:
             error.hint = CHECK_FIRST
         return error
 
-    def _without_token(self, answer: Answer, body: dict[str, Any]) -> Answer:
-        """A success with those members of its body that a result has, and without an echo of the token."""
-        assert self._token is not None  # noqa: S101  # what was answered carried one
-        told = {name: body[name] for name in _TOLD if isinstance(body.get(name), str)}
-        brief = replace(answer, body=json.dumps(told).encode())
-        return brief.masked(masking(self._token.reveal()))
-
     def _json(self, answer: Answer) -> Any:
         try:
             return answer.json()
@@ -308,3 +299,12 @@ class Call:
         )
         error.attempts = self.attempts
         return error
+
+
+def _word(said: object, *masks: Callable[[str], str]) -> str | None:
+    """What a server said in one word, masked, and fit for one line; None where it said none."""
+    if not isinstance(said, str):
+        return None
+    for mask in masks:
+        said = mask(said)
+    return printable(said, LONGEST_ID)

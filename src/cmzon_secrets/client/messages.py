@@ -7,6 +7,7 @@ names no limit: **assumed**.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from cmzon_secrets.answers import NO_WORD, Answer, masking
 from cmzon_secrets.client.effects import MESSAGES, Request
@@ -17,6 +18,7 @@ __all__ = [
     "check_key",
     "check_message",
     "check_priority",
+    "message_masks",
     "message_request",
     "without_message",
 ]
@@ -89,7 +91,13 @@ def check_priority(priority: int) -> None:
 
 def without_message(answer: Answer, request: Request) -> Answer:
     """``answer`` with the number and the text of a message masked, for errors, events and logs carry
-    its words.
+    its words."""
+    masks = message_masks(request, success=answer.status < 300)
+    return answer.masked(*masks) if masks else answer
+
+
+def message_masks(request: Request, *, success: bool) -> list[Callable[[str], str]]:
+    """Functions that mask the number and the text of a message; none where the request is no message.
 
     In a success a text that may be a common word is left alone: it could be a part of an id.
     """
@@ -97,10 +105,10 @@ def without_message(answer: Answer, request: Request) -> Answer:
         case {"to": str(to), "text": {"body": str(text)}} if to and text:
             digits = to.removeprefix("+")
             masks = [masking(sign + digits, beside=r"\d") for sign in ("+", "00", "")]
-            if answer.status >= 300 or len(text) >= NO_WORD:
+            if not success or len(text) >= NO_WORD:
                 masks.append(masking(text, beside=r"\w"))
-            return answer.masked(*masks)
-    return answer
+            return masks
+    return []
 
 
 def _is_encodable(text: str) -> bool:
