@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from cmzon_secrets.cache_state import CacheState, for_another_reader
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock, seconds
@@ -22,6 +23,9 @@ from cmzon_secrets.events import Emitter, Subscriber
 from cmzon_secrets.forks import renew_in_child
 from cmzon_secrets.provider import TokenProvider
 from cmzon_secrets.tokens import Token
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["TokenCache"]
 
@@ -76,6 +80,7 @@ class TokenCache(TokenProvider):
         self._lock = threading.Lock()
         self._reading: _Read | None = None
         self._background: threading.Thread | None = None
+        self._awaited: asyncio.Task[Token] | None = None
         self._closed = False
         renew_in_child(self)
 
@@ -103,6 +108,30 @@ class TokenCache(TokenProvider):
         token, until = self._hot
         return token if self._monotonic() < until else None
 
+    async def get_async(self) -> Token:
+        """``get`` for a task of asyncio: no backend holds up its event loop.
+
+        However many tasks wait, one thread reads for them; one that is cancelled does not end the
+        read of the others.
+        """
+        token = self.peek()
+        if token is not None:
+            return token
+        under_way = self._awaited_here()
+        if under_way is not None:
+            await _awaited(under_way)
+            token = self.peek()
+            if token is not None:
+                return token
+            # It began before this task asked, and the API may have refused its token since.
+        reading = self._awaited_here()
+        if reading is None:
+            import asyncio
+
+            reading = asyncio.ensure_future(asyncio.to_thread(self.get))
+            self._awaited = reading
+        return await _awaited(reading)
+
     def invalidate(self, token: Token) -> None:
         """The API refused ``token``: the next ``get`` asks the backend, if it is still the one kept.
 
@@ -124,9 +153,18 @@ class TokenCache(TokenProvider):
     def after_fork(self) -> None:
         """In a child: new locks and no reader under way; the token stays."""
         self._lock = threading.Lock()
-        self._reading = self._background = None
+        self._reading = self._background = self._awaited = None
         with self._locked() as state:
             state.forked()
+
+    def _awaited_here(self) -> asyncio.Task[Token] | None:
+        """The read that tasks of this event loop wait for, if one is under way."""
+        import asyncio
+
+        reading = self._awaited
+        if reading is None or reading.get_loop() is not asyncio.get_running_loop():
+            return None
+        return None if reading.done() else reading
 
     @contextmanager
     def _locked(self) -> Iterator[CacheState]:
@@ -245,3 +283,14 @@ class TokenCache(TokenProvider):
         if reading.error is not None:
             raise for_another_reader(reading.error)
         return reading.token
+
+
+async def _awaited(reading: asyncio.Task[Token]) -> Token:
+    """What a read comes to. A task that is cancelled meanwhile does not cancel it for the others."""
+    import asyncio
+
+    await asyncio.wait({reading})
+    error = reading.exception()
+    if error is not None:
+        raise for_another_reader(error)
+    return reading.result()

@@ -12,13 +12,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cmzon_secrets.answers import Answer
-from cmzon_secrets.cache_state import for_another_reader
 from cmzon_secrets.client.effects import Effect, NeedToken, Park, Request, Sleep, Steps, Wakeable
 from cmzon_secrets.client.results import Response, SendResult
 from cmzon_secrets.client.wiring import Wiring
 from cmzon_secrets.errors import shielded_async
 from cmzon_secrets.http.async_session import AsyncSession
-from cmzon_secrets.tokens import Token
 
 if TYPE_CHECKING:
     from cmzon_secrets.client.outbox.async_outbox import AsyncOutbox
@@ -88,7 +86,6 @@ class AsyncClient(Wiring):
         self, base_url: str | None, *, ca: str | None, timeout: float, proxy: str | None
     ) -> str:
         self._session = AsyncSession(base_url, ca=ca, timeout=timeout, proxy=proxy)
-        self._reading: asyncio.Task[Token] | None = None
         return self._session.base_url
 
     async def _perform(self, steps: Steps[_R]) -> _R:
@@ -110,7 +107,7 @@ class AsyncClient(Wiring):
     async def _one(self, effect: Effect) -> Any:
         match effect:
             case NeedToken():
-                return self._shared.cache.peek() or await self._read()
+                return await self._shared.cache.get_async()
             case Request():
                 return await self._send(effect)
             case Sleep(seconds):
@@ -119,27 +116,6 @@ class AsyncClient(Wiring):
                 return await _called(ticket, seconds)
             case _:
                 return await asyncio.to_thread(effect.function)
-
-    async def _read(self) -> Token:
-        """From the backend, in another thread; one read for all tasks that wait for it."""
-        under_way = self._under_way()
-        if under_way is not None:
-            await _found(under_way)
-            token = self._shared.cache.peek()
-            if token is not None:
-                return token
-            # It began before this task asked, and the API may have refused its token since.
-        reading = self._under_way()
-        if reading is None:
-            reading = asyncio.ensure_future(asyncio.to_thread(self._shared.cache.get))
-            self._reading = reading
-        return await _found(reading)
-
-    def _under_way(self) -> asyncio.Task[Token] | None:
-        reading = self._reading
-        if reading is None or reading.get_loop() is not asyncio.get_running_loop():
-            return None
-        return None if reading.done() else reading
 
     async def _send(self, request: Request) -> Answer:
         return await self._session.send(
@@ -151,15 +127,6 @@ class AsyncClient(Wiring):
             within=request.within,
             leaving=request.leaving,
         )
-
-
-async def _found(reading: asyncio.Task[Token]) -> Token:
-    """What a read comes to. A task that is cancelled meanwhile does not cancel it for the others."""
-    await asyncio.wait({reading})
-    error = reading.exception()
-    if error is not None:
-        raise for_another_reader(error)
-    return reading.result()
 
 
 async def _called(ticket: Wakeable, seconds: float) -> None:

@@ -9,14 +9,12 @@ They are those of ``Client``, for people who keep the HTTP library they have:
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 from cmzon_secrets.cache import TokenCache
-from cmzon_secrets.cache_state import for_another_reader
-from cmzon_secrets.errors import CMzonSecretsError, ConfigurationError
+from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.http import DEFAULT_BASE_URL, checked_base_url
 from cmzon_secrets.provider import TokenProvider
 from cmzon_secrets.registry import open_provider
@@ -43,7 +41,6 @@ class Authorizer:
         self._origin = _origin(parts.scheme, parts.hostname or "", parts.port)
         self._opened = ExitStack()
         self._cache = _cache(provider, self._opened)
-        self._reading: asyncio.Future[Token] | None = None
 
     def trusts(self, scheme: str, host: str, port: int | None) -> bool:
         """Whether that is the API's origin; ``port`` None is the scheme's own."""
@@ -63,28 +60,11 @@ class Authorizer:
         return self._cache.get()
 
     async def get_async(self) -> Token:
-        """``get`` for a task of asyncio: no backend holds up the event loop.
-
-        However many tasks wait, one thread reads for them; a task that is cancelled does not end
-        the read of the others.
-        """
-        token = self._cache.peek()
-        if token is not None:
-            return token
-        loop = asyncio.get_running_loop()
-        reading = self._reading
-        if reading is None or reading.done() or reading.get_loop() is not loop:
-            reading = self._reading = loop.run_in_executor(None, self._cache.get)
-        try:
-            return await asyncio.shield(reading)
-        except CMzonSecretsError as error:
-            problem = error
-        raise for_another_reader(problem)  # out here, so that the shared one is not its context
+        """``get`` for a task of asyncio: no backend holds up the event loop."""
+        return await self._cache.get_async()
 
     def reject(self, token: Token) -> None:
         """The API answered 401 to ``token``."""
-        if self._cache.peek() == token:
-            self._reading = None  # it may have ended with this very token
         self._cache.invalidate(token)
 
     def close(self) -> None:

@@ -227,7 +227,7 @@ def test_a_read_that_began_before_its_token_was_refused_is_not_the_last_word(ser
             cache = client._shared.cache
             old = await asyncio.to_thread(cache.get)
             reading = asyncio.get_running_loop().create_future()
-            client._reading = asyncio.ensure_future(_result_of(reading))
+            cache._awaited = asyncio.ensure_future(_result_of(reading))
             replace_token(vault)
             cache.invalidate(old)
             sending = asyncio.create_task(client.send_message(TO, TEXT))
