@@ -165,9 +165,7 @@ class Database:
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
         """False for a new file. Raises ConfigurationError for a file that is none of ours."""
-        (mark,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        mark, version, tables = connection.execute(_MARKS).fetchone()
         if (mark, version) == (self._format.application_id, self._format.version):
             return True
         if mark == self._format.application_id and version > self._format.version:
@@ -216,6 +214,11 @@ def damaged(uri: str) -> ConfigurationError:
     """The error to raise where the file called ``uri`` holds what we never wrote."""
     return ConfigurationError(f"{uri} — the database is damaged", hint=_NOT_ONE)
 
+
+# One statement sees one moment. Between several, another process may make the tables.
+_MARKS = """
+SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)
+FROM pragma_application_id, pragma_user_version"""
 
 _NOT_ONE = "choose another path; where it was one, look to the disk and restore it"
 _ERRORS: dict[str, tuple[type[CMzonSecretsError], str, str | None]] = {
