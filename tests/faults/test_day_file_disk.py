@@ -5,13 +5,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 
 import pytest
 
 from cmzon_secrets.client import RateLimits
 from cmzon_secrets.clock import SYSTEM_CLOCK
 from cmzon_secrets.errors import ProviderUnavailable
+from servers.small_disk import fill, small_disk
 from unit.client.virtual_time import perform
 
 SCRIPT = """
@@ -49,24 +49,9 @@ def send(state, setup=""):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder],
-        capture_output=True,
-        check=False,
-    )
-    if not mounted or mounted.returncode:
-        pytest.skip("not run: small disk (mounting a tmpfs is not allowed here)")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
-def fill(path):
-    with suppress(OSError), open(path, "wb", buffering=0) as ballast:
-        while True:
-            ballast.write(b"\0" * 512)
+def disk(tmp_path):
+    with small_disk(tmp_path / "small", "256k") as folder:
+        yield folder
 
 
 def take(limits, messages=1):
@@ -81,36 +66,36 @@ def counted(state):
         return limits.usage(SYSTEM_CLOCK.now()).sent_today - 1
 
 
-def test_a_full_disk(small_disk):
-    state = small_disk / "limits.db"
+def test_a_full_disk(disk):
+    state = disk / "limits.db"
     assert send(state) == "it was sent"
-    fill(small_disk / "ballast")
+    fill(disk / "ballast")
     said = send(state)
     assert said.startswith("ProviderUnavailable")
     assert "disk" in said
-    (small_disk / "ballast").unlink()
+    (disk / "ballast").unlink()
     assert counted(state) == 1
 
 
-def test_a_disk_that_fills_up_while_messages_are_sent(small_disk):
-    state = small_disk / "limits.db"
+def test_a_disk_that_fills_up_while_messages_are_sent(disk):
+    state = disk / "limits.db"
     with RateLimits(None, state=state) as limits:
         take(limits)
-        fill(small_disk / "ballast")
+        fill(disk / "ballast")
         with pytest.raises(ProviderUnavailable, match="disk"):
             take(limits, 1000)
         sent = limits.usage(SYSTEM_CLOCK.now()).sent_today
         assert sent > 1
-        (small_disk / "ballast").unlink()
+        (disk / "ballast").unlink()
     assert counted(state) == sent
 
 
-def test_a_disk_mounted_read_only(small_disk):
-    state = small_disk / "limits.db"
+def test_a_disk_mounted_read_only(disk):
+    state = disk / "limits.db"
     send(state)
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     assert send(state).startswith("AccessDenied it cannot be opened | check the owner and mode")
-    assert send(small_disk / "new.db").startswith("AccessDenied read-only file system")
+    assert send(disk / "new.db").startswith("AccessDenied read-only file system")
 
 
 def test_a_file_size_limit(tmp_path):

@@ -13,6 +13,7 @@ from cmzon_secrets import Token
 from cmzon_secrets.errors import ProviderUnavailable
 from cmzon_secrets.providers.sealed_file import SealedFile
 from cmzon_secrets.sealing_keys.key_file import KeyFile, generate_key_file
+from servers.small_disk import fill, small_disk
 
 SCRIPT = """
 import os, resource, sys
@@ -74,36 +75,27 @@ def test_a_file_size_limit(tmp_path):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder],
-        capture_output=True,
-        check=False,
-    )
-    if not mounted or mounted.returncode:
-        pytest.skip("not run: small disk (mounting a tmpfs is not allowed here)")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+def disk(tmp_path):
+    with small_disk(tmp_path / "small", "64k") as folder:
+        yield folder
 
 
-def test_a_full_disk(small_disk, tmp_path):
-    store = stored_in(small_disk, tmp_path / "the.key")
-    before = (small_disk / "token.sealed").read_bytes()
-    fill(small_disk / "ballast")
-    said = run(small_disk, tmp_path / "the.key")
+def test_a_full_disk(disk, tmp_path):
+    store = stored_in(disk, tmp_path / "the.key")
+    before = (disk / "token.sealed").read_bytes()
+    fill(disk / "ballast")
+    said = run(disk, tmp_path / "the.key")
     assert said == ["ProviderUnavailable no space left on device"] * 2 + ["tok_old"]
-    assert files_in(small_disk) == ["ballast", "token.sealed", "token.sealed.lock"]
-    assert (small_disk / "token.sealed").read_bytes() == before
-    (small_disk / "ballast").unlink()
+    assert files_in(disk) == ["ballast", "token.sealed", "token.sealed.lock"]
+    assert (disk / "token.sealed").read_bytes() == before
+    (disk / "ballast").unlink()
     store.stage(Token("new", id="tok_new"))
 
 
-def test_a_disk_mounted_read_only(small_disk, tmp_path):
-    stored_in(small_disk, tmp_path / "the.key")
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    said = run(small_disk, tmp_path / "the.key")
+def test_a_disk_mounted_read_only(disk, tmp_path):
+    stored_in(disk, tmp_path / "the.key")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    said = run(disk, tmp_path / "the.key")
     assert said == ["AccessDenied read-only file system"] * 2 + ["tok_old"]
 
 
@@ -211,12 +203,3 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
     store.stage(Token("new", id="tok_new"))
     assert not ours.exists()
     assert all(path.exists() for path in others)
-
-
-def fill(path):
-    with open(path, "wb", buffering=0) as file:
-        while True:
-            try:
-                file.write(bytes(512))
-            except OSError:
-                return

@@ -10,10 +10,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from cmzon_secrets import CMzonIssuer, Token, open_store
 from cmzon_secrets.errors import RotationError
 from cmzon_secrets.runtimes.scheduled import rotate_configured
 from cmzon_secrets.sealing_keys.key_file import generate_key_file
+from servers.celery_machine import Machine, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,11 @@ class Api:
 
     def wait_until_held_back(self):
         """Until so many rotations are between issuing and storing."""
-        wait_for(lambda: not self.control("faults")["data"], "nobody asked for a token")
+        wait_for(
+            lambda: not self.control("faults")["data"],
+            "nobody asked for a token",
+            patience=PATIENCE,
+        )
 
     @property
     def tokens(self):
@@ -99,45 +103,17 @@ class Accounts:
         return f"file:{self.folder / name}.sealed?key=keyfile:{self.folder / 'the.key'}"
 
 
-class Machine:
-    """One Celery worker and the processes it forks."""
+class FleetMachine(Machine):
+    """Its worker rotates accounts."""
 
     def __init__(self, name, folder):
-        self.name = f"{name}@localhost"
-        self.log = folder / f"{name}.log"
-        command = [sys.executable, "-m", "celery", "-A", "fleet_app", "worker", "-n", self.name]
-        options = ["-c", str(PROCESSES), "-l", "DEBUG", "--without-gossip", "--without-mingle"]
-        with self.log.open("wb") as log:
-            self.worker = subprocess.Popen(
-                [*command, *options],
-                cwd=folder,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env={**os.environ, "PYTHONPATH": f"{SOURCE}:{HERE}", "WARM_ACCOUNT": "warm"},
-            )
-
-    def wait_until_ready(self):
-        wait_for(lambda: f"{self.name} ready" in self.log.read_text(), "no worker", self.log)
+        env = {**os.environ, "PYTHONPATH": f"{SOURCE}:{HERE}", "WARM_ACCOUNT": "warm"}
+        super().__init__(name, folder, "fleet_app", "-c", str(PROCESSES), "-l", "DEBUG", env=env)
 
     def process_in_the_middle(self, app):
         """The id of a process that is rotating an account right now."""
         tasks = app.control.inspect([self.name], timeout=5, limit=1).active()[self.name]
         return next(task["worker_pid"] for task in tasks if task["type"].endswith("rotate_account"))
-
-    def cut_power(self):
-        """Kill the worker and all its processes at once."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.worker.pid, signal.SIGKILL)
-        self.worker.wait()
-
-
-def wait_for(reached, otherwise, log=None):
-    end = time.monotonic() + PATIENCE
-    while not reached():
-        told = log.read_text() if log else ""
-        assert time.monotonic() < end, f"{otherwise}\n{told}"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -186,10 +162,10 @@ def app(redis_server):
 @pytest.fixture(scope="module")
 def machines(accounts, folder):
     accounts.become("warm")
-    machines = [Machine(name, folder) for name in ("one", "two")]
+    machines = [FleetMachine(name, folder) for name in ("one", "two")]
     try:
         for machine in machines:
-            machine.wait_until_ready()
+            machine.wait_until_ready(PATIENCE)
         yield machines
     finally:
         for machine in machines:

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from servers.celery_machine import Machine, wait_for
+
 pytest.importorskip("celery", reason="not run: celery (not installed)")
 
 from celery import Celery
@@ -32,7 +34,6 @@ pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"
-PATIENCE = 60.0  # seconds; for a loaded machine
 PROCESSES = 4  # of each machine
 ROUTE = "POST /v1/messages"
 TEXT = "Your code is 314159"
@@ -87,45 +88,17 @@ class Api:
         return found[0]
 
 
-class Machine:
-    """One Celery worker and the processes it forks."""
+class SendingMachine(Machine):
+    """Its worker sends messages."""
 
     def __init__(self, name, folder, environment, level):
-        self.name = f"{name}@localhost"
-        self.log = folder / f"{name}.log"
-        command = [sys.executable, "-m", "celery", "-A", "messages_app", "worker", "-n", self.name]
         options = ["-c", str(PROCESSES), "-l", level, "-Q", f"{URGENT},{QUEUE}"]
-        with self.log.open("wb") as log:
-            self.worker = subprocess.Popen(
-                [*command, *options, "--without-gossip", "--without-mingle"],
-                cwd=folder,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=environment,
-            )
-
-    def wait_until_ready(self):
-        wait_for(lambda: f"{self.name} ready" in self.log.read_text(), "no worker", self.log)
+        super().__init__(name, folder, "messages_app", *options, env=environment)
 
     def kill_a_process(self):
         children = Path(f"/proc/{self.worker.pid}/task/{self.worker.pid}/children")
         with suppress(ProcessLookupError):
             os.kill(int(random.choice(children.read_text().split())), signal.SIGKILL)
-
-    def cut_power(self):
-        """Kill the worker and all its processes at once."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.worker.pid, signal.SIGKILL)
-        self.worker.wait()
-
-
-def wait_for(reached, otherwise, log=None):
-    end = time.monotonic() + PATIENCE
-    while not reached():
-        told = log.read_text() if log else ""
-        assert time.monotonic() < end, f"{otherwise}\n{told}"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +141,7 @@ def start(tmp_path, environment):
     machines = []
 
     def start_all(*names, level="INFO"):
-        started = [Machine(name, tmp_path, environment, level) for name in names]
+        started = [SendingMachine(name, tmp_path, environment, level) for name in names]
         machines.extend(started)
         for machine in started:
             machine.wait_until_ready()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, quote, unquote, urlsplit
@@ -11,7 +12,9 @@ from cmzon_secrets.errors import ConfigurationError
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "PORTS",
     "Proxy",
+    "api_base_url",
     "checked_base_url",
     "checked_proxy",
     "encoded_path",
@@ -20,12 +23,19 @@ __all__ = [
 ]
 
 DEFAULT_BASE_URL = "https://api.cmzon.com"
+PORTS = {"http": 80, "https": 443}
+"""Where a URL names none."""
 
 _SPELT_OTHERWISE = re.compile(
     r"//|/\.{1,2}(?:/|$)"  # RFC 3986 §6.2.2.3, and what servers make one slash of
     r"|%(?:2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])",  # unreserved: §6.2.2.2
     re.IGNORECASE,
 )
+
+
+def api_base_url(given: str | None) -> str:
+    """``given``, else ``$CMZON_BASE_URL``, else the vendor's, checked."""
+    return checked_base_url(given or os.environ.get("CMZON_BASE_URL") or DEFAULT_BASE_URL)
 
 
 def checked_base_url(url: str) -> str:

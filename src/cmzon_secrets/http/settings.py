@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from cmzon_secrets.errors import ConfigurationError, shielded
 from cmzon_secrets.http.addresses import (
-    DEFAULT_BASE_URL,
     Proxy,
-    checked_base_url,
+    api_base_url,
     checked_proxy,
     never_leaves_this_machine,
 )
@@ -44,9 +43,7 @@ class Settings:
         timeout: float = 10.0,
         proxy: str | None = None,
     ) -> None:
-        self.base_url = checked_base_url(
-            base_url or os.environ.get("CMZON_BASE_URL") or DEFAULT_BASE_URL
-        )
+        self.base_url = api_base_url(base_url)
         self._ca = ca
         self._timeout = timeout
         self._proxy = _proxy_for(self.base_url, proxy or os.environ.get("CMZON_PROXY"))

@@ -9,20 +9,17 @@ They are those of ``Client``, for people who keep the HTTP library they have:
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 from cmzon_secrets.cache import TokenCache
 from cmzon_secrets.errors import ConfigurationError
-from cmzon_secrets.http import DEFAULT_BASE_URL, checked_base_url
+from cmzon_secrets.http.addresses import PORTS, api_base_url
 from cmzon_secrets.provider import TokenProvider
 from cmzon_secrets.registry import open_provider
 from cmzon_secrets.tokens import MASK, Token
 
-__all__ = ["Authorizer", "Bearer", "api_base_url"]
-
-_PORTS = {"http": 80, "https": 443}
+__all__ = ["Authorizer", "Bearer"]
 
 
 class Authorizer:
@@ -89,14 +86,9 @@ class Bearer(str):
         return f"'Bearer {MASK}'"
 
 
-def api_base_url(given: str | None) -> str:
-    """``given``, else ``$CMZON_BASE_URL``, else the vendor's. Raises ConfigurationError."""
-    return checked_base_url(given or os.environ.get("CMZON_BASE_URL") or DEFAULT_BASE_URL)
-
-
 def _origin(scheme: str, host: str, port: int | None) -> tuple[str, str, int | None]:
     """Scheme, host and port as they compare (RFC 6454 §4)."""
-    return scheme.lower(), host.lower(), port or _PORTS.get(scheme.lower())
+    return scheme.lower(), host.lower(), port or PORTS.get(scheme.lower())
 
 
 def _cache(provider: TokenProvider | str, opened: ExitStack) -> TokenCache:

@@ -23,13 +23,12 @@ from cmzon_secrets.answers import Answer
 from cmzon_secrets.client import Response, SendResult
 from cmzon_secrets.client.effects import Request
 from cmzon_secrets.errors import APIError, missing_extra
+from cmzon_secrets.http.addresses import PORTS
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
 
 __all__ = ["Spans"]
-
-_PORTS = {"http": 80, "https": 443}
 
 
 class Spans:
@@ -78,7 +77,7 @@ class Spans:
             "http.request.method": request.method,
             "url.full": base_url + request.place,
             "server.address": url.hostname or "",
-            "server.port": url.port or _PORTS.get(url.scheme, 443),
+            "server.port": url.port or PORTS.get(url.scheme, 443),
         }
         if request.attempt > 1:
             facts["http.request.resend_count"] = request.attempt - 1

@@ -23,7 +23,8 @@ from cmzon_secrets.answers import masking
 from cmzon_secrets.cache import TokenCache
 from cmzon_secrets.errors import ConfigurationError, missing_extra, without_frames
 from cmzon_secrets.forks import renew_in_child
-from cmzon_secrets.integrations.authorizing import Bearer, api_base_url
+from cmzon_secrets.http.addresses import api_base_url
+from cmzon_secrets.integrations.authorizing import Bearer
 from cmzon_secrets.provider import TokenProvider
 from cmzon_secrets.registry import open_provider
 from cmzon_secrets.tokens import MASK, Token
