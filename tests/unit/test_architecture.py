@@ -92,7 +92,7 @@ UPWARDS_INSIDE_A_FUNCTION = {
 
 PACKAGES_AT_MODULE_LEVEL = {
     "cli": "click",
-    "emulator": "starlette uvicorn",
+    "emulator": "jinja2 starlette uvicorn",  # jinja2 with the first page
     "http": "anyio httpcore2",  # its network backends are subclasses of the engine's; loaded with the first request
     "integrations": "requests",  # its auth objects are subclasses of their libraries'
     "runtimes": "celery",  # tasks are made where they stand

@@ -42,6 +42,7 @@ LIMITS_ARE_OFF = (
     default=True,
     help="Keep the vendor's limits (the default), or lift them for load tests.",
 )
+@click.option("--strict", is_flag=True, help="Refuse fields that the API does not know, by name.")
 @click.option("--json", "as_json", is_flag=True, help="Say where it is as one line of JSON.")
 def command(as_json: bool, **settings: Any) -> None:
     """Serve the CMzon API on this machine, for trying and testing.

@@ -12,14 +12,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import Refusal, invalid_request, success
-from cmzon_secrets.emulator.controls import Control, Controls
-from cmzon_secrets.emulator.fields import refuse_unknown
+from cmzon_secrets.emulator.answers import Refusal, success
+from cmzon_secrets.emulator.controls import controls_of
+from cmzon_secrets.emulator.guard import Control
 from cmzon_secrets.emulator.idempotency import Use, checked_key
 from cmzon_secrets.emulator.messages import ROUTE as MESSAGES
 from cmzon_secrets.emulator.messages import Message
-from cmzon_secrets.emulator.responder import Call, Endpoint, Responder, read_object
+from cmzon_secrets.emulator.responder import Call, Endpoint, Responder, read_query
 from cmzon_secrets.emulator.tokens import AUDIT, MANAGE, SEND, TokenWish
+from cmzon_secrets.emulator.web import Site, dashboard_routes
 
 __all__ = ["make_app"]
 
@@ -30,8 +31,9 @@ PAGE = 50
 def make_app(account: Account, responder: Responder) -> Starlette:
     """Every route of the API and the controls, and an answer for all others."""
     endpoints = API(account).endpoints()
-    controls = Controls(account, [endpoint.route for endpoint in endpoints]).by_route()
-    known = [*(endpoint.route for endpoint in endpoints), *controls]
+    routes = [endpoint.route for endpoint in endpoints]
+    controls = controls_of(account, routes)
+    known = [*routes, *controls]
 
     async def refuse(request: Request, error: Exception) -> Response:
         return responder.refuse(request, _refusal(request, error, known))
@@ -40,6 +42,7 @@ def make_app(account: Account, responder: Responder) -> Starlette:
         routes=[
             *(Route(e.path, responder.serve(e), methods=[e.method]) for e in endpoints),
             *(_control(route, control) for route, control in controls.items()),
+            *dashboard_routes(Site(account, routes, stopping=responder.stopping)),
         ],
         exception_handlers={404: refuse, 405: refuse, 500: refuse},
     )
@@ -56,7 +59,9 @@ class API:
     def endpoints(self) -> list[Endpoint]:
         """Every route; the order matters where one path matches another's template."""
         return [
-            Endpoint(MESSAGES, self._send_message, scope=SEND, headers=self._rate_headers),
+            Endpoint(
+                MESSAGES, self._send_message, scope=SEND, headers=self._rate_headers, kept=True
+            ),
             Endpoint(TOKENS, self._issue_token, scope=MANAGE),
             Endpoint("GET /v1/tokens", self._list_tokens, scope=MANAGE),
             Endpoint("GET /v1/tokens/self", self._show_own_token, counts_as_use=False),
@@ -65,30 +70,28 @@ class API:
         ]
 
     async def _send_message(self, call: Call) -> Response:
-        body = await read_object(call.request)
-        message = Message.parse(body)
-        message_id = self._account.messages.accept(
-            message,
-            _use(call, MESSAGES, body),
-            token_id=call.caller.id,
-            request_id=call.id,
-        )
-        return success({"id": message_id, "status": "accepted", "to": message.to})
+        body = call.read_object()
+        message = Message.parse(body, strict=self._account.strict)
+        call.notes += [f"ignored: {name}" for name in message.ignored]
+        call.message_id, new = self._account.messages.accept(_use(call, MESSAGES, body))
+        if new:
+            self._account.usage.carried(call.caller, call.origin)
+        else:
+            call.notes.append("repeated: its Idempotency-Key had been used")
+        return success({"id": call.message_id, "status": "accepted", "to": message.to})
 
     def _rate_headers(self) -> dict[str, str]:
         return self._account.messages.rate_headers()  # a reset makes new ones
 
     async def _issue_token(self, call: Call) -> Response:
-        body = await read_object(call.request)
-        tokens = self._account.tokens
-        token = tokens.issue(
-            TokenWish.parse(body), self._account.clock.timestamp(), _use(call, TOKENS, body)
-        )
+        body = call.read_object()
+        wish = TokenWish.parse(body, strict=self._account.strict)
+        token = self._account.issue(wish, call.origin, _use(call, TOKENS, body))
         entry = token.entry()
         return success(
             {
                 "id": token.id,
-                "token": tokens.value_of(token),
+                "token": self._account.tokens.value_of(token),
                 **{name: entry[name] for name in ("name", "scopes", "created_at", "expires_at")},
                 "allowed_ips": list(token.allowed_ips),
             },
@@ -96,33 +99,30 @@ class API:
         )
 
     async def _list_tokens(self, call: Call) -> Response:
-        query = _query(call, known=("name", "cursor"))
+        query = self._query(call, known=("name", "cursor"))
         found, cursor = self._account.tokens.page(query.get("name"), query.get("cursor"), PAGE)
         return success({"data": [token.entry() for token in found], "next_cursor": cursor})
 
     async def _show_own_token(self, call: Call) -> Response:
+        self._account.usage.verified(call.caller, call.origin)
         return success(call.caller.entry())
 
     async def _revoke_token(self, call: Call) -> Response:
-        self._account.tokens.revoke(call.request.path_params["id"], self._account.clock.timestamp())
+        self._account.revoke(call.request.path_params["id"], call.origin)
         return Response(status_code=204)
 
     async def _list_audit(self, call: Call) -> Response:
-        entries, cursor = self._account.audit.page(_query(call, known=("cursor",)).get("cursor"))
+        query = self._query(call, known=("cursor",))
+        entries, cursor = self._account.audit.page(query.get("cursor"))
         return success({"data": entries, "next_cursor": cursor})
+
+    def _query(self, call: Call, *, known: Collection[str]) -> dict[str, str]:
+        return read_query(call.request, known=known, strict=self._account.strict)
 
 
 def _use(call: Call, route: str, body: dict[str, object]) -> Use | None:
     key = checked_key(call.request.headers.getlist("idempotency-key"))
     return Use.of(route, key, body) if key is not None else None
-
-
-def _query(call: Call, *, known: Collection[str]) -> dict[str, str]:
-    given = call.request.query_params.multi_items()
-    refuse_unknown([name for name, _ in given], known)
-    if len(dict(given)) < len(given):
-        raise invalid_request("query — a parameter is given twice")
-    return {name: value for name, value in given if value}
 
 
 def _control(route: str, control: Control) -> Route:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.controls import is_loopback
+from cmzon_secrets.emulator.guard import is_loopback
 from cmzon_secrets.emulator.home import Home
 from cmzon_secrets.emulator.limits import ACCOUNT, NEW_ACCOUNT, UNLIMITED, Quota
 from cmzon_secrets.emulator.server import ServerThread, listen
@@ -47,7 +47,8 @@ class Emulator:
     ``port`` 0 takes a free one. ``tls``: HTTPS with a certificate of a local CA, whose path is
     ``ca``. ``state``: a folder in which tokens, messages and the CA survive; without it everything
     is forgotten and removed at the end. ``new_account``: 1,000 messages a day instead of 10,000.
-    ``limits`` False: as many messages as come, at any rate, for load tests. ``clock``: the time
+    ``limits`` False: as many messages as come, at any rate, for load tests. ``strict``: fields and
+    query parameters that the API does not know are refused instead of ignored. ``clock``: the time
     before any shift; everything but injected delays follows it.
 
     Raises ConfigurationError for arguments that contradict each other, and on entering where the
@@ -62,6 +63,7 @@ class Emulator:
         state: str | os.PathLike[str] | None = None,
         new_account: bool = False,
         limits: bool = True,
+        strict: bool = False,
         host: str = HOST,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -69,6 +71,7 @@ class Emulator:
         self._tls = tls
         self._state = state
         self._quota = _quota(limits=limits, new_account=new_account)
+        self._strict = strict
         self._host = _checked_host(host)
         self._clock = clock
         self._running: _Running | None = None
@@ -141,6 +144,7 @@ class Emulator:
                 journal,
                 deriving(home.token_secret()),
                 quota=self._quota,
+                strict=self._strict,
                 clock=self._clock,
             )
         except sqlite3.Error as error:
@@ -175,6 +179,7 @@ def serve(
     state: str | os.PathLike[str] | None = None,
     new_account: bool = False,
     limits: bool = True,
+    strict: bool = False,
 ) -> None:
     """Run an emulator until SIGINT, SIGTERM or SIGHUP; ``on_ready`` is called once it answers.
 
@@ -185,7 +190,13 @@ def serve(
             "emulator — it serves in the main thread only", hint="use Emulator"
         )
     emulator = Emulator(
-        host=host, port=port, tls=tls, state=state, new_account=new_account, limits=limits
+        host=host,
+        port=port,
+        tls=tls,
+        state=state,
+        new_account=new_account,
+        limits=limits,
+        strict=strict,
     )
     # Blocked before any thread exists: every thread inherits that, so a signal at any moment waits
     # for sigwait and never interrupts half a start or half a stop.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import count
 from typing import Any
 
 from starlette.responses import Response
@@ -23,7 +24,7 @@ __all__ = ["Effect", "Fault", "Faults"]
 
 LONGEST_LATENCY = 3600.0
 _FIELDS = (
-    *("route", "status", "retry_after", "latency", "reset"),
+    *("route", "token", "status", "retry_after", "latency", "reset"),
     *("after_accept", "count", "probability", "seed"),
 )
 
@@ -33,11 +34,13 @@ class Fault:
     """One fault: what it does to which requests of ``route``.
 
     ``count`` is how often it still strikes (None: for ever), ``probability`` how likely it is at
-    each request. ``after_accept``: the request takes effect first; one that is refused keeps its
-    answer and uses nothing up.
+    each request. ``token``: only those that come with the token of this id. ``after_accept``: the
+    request takes effect first; one that is refused keeps its answer and uses nothing up. ``drawn``:
+    for how many requests it was drawn, which with the seed tells the next draw.
     """
 
     route: str
+    token: str | None = None
     status: int | None = None
     retry_after: float | None = None
     latency: float = 0.0
@@ -46,17 +49,24 @@ class Fault:
     count: int | None = None
     probability: float = 1.0
     seed: int = 0
+    drawn: int = 0
+    id: str = ""
     _draws: random.Random = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._draws = random.Random(self.seed)  # noqa: S311  # a rehearsal must be repeatable
+        for _ in range(self.drawn):
+            self._draws.random()
 
     @classmethod
-    def parse(cls, body: dict[str, Any], routes: Collection[str]) -> Fault:
-        """Raises Refusal (400) naming the field at fault."""
+    def parse(
+        cls, body: dict[str, Any], *, routes: Collection[str], tokens: Container[str]
+    ) -> Fault:
+        """Raises Refusal (400) naming the field at fault. ``tokens`` are the known ids."""
         fields = Fields(body, known=_FIELDS)
         fault = cls(
             route=_route(fields, routes),
+            token=_token(fields, tokens),
             status=fields.integer("status", least=400, most=599),
             retry_after=fields.number("retry_after", least=0, most=86400),
             latency=fields.number("latency", least=0, most=LONGEST_LATENCY) or 0.0,
@@ -76,15 +86,27 @@ class Fault:
 
     def strikes(self) -> bool:
         """Draw, and use up one of ``count`` where it strikes."""
-        if self.count == 0 or self._draws.random() >= self.probability:
+        if self.count == 0:
+            return False
+        self.drawn += 1
+        if self._draws.random() >= self.probability:
             return False
         if self.count is not None:
             self.count -= 1
         return True
 
+    def describe(self) -> str:
+        """What it does, in a few words."""
+        parts = [
+            "reset" if self.reset else f"status {self.status}" if self.status else "",
+            f"{self.latency:g} s latency" if self.latency else "",
+            "after accept" if self.after_accept else "",
+        ]
+        return ", ".join(filter(None, parts))
+
     def entry(self) -> dict[str, Any]:
         """The fault as listings show it."""
-        shown = {name: getattr(self, name) for name in _FIELDS}
+        shown = {name: getattr(self, name) for name in ("id", *_FIELDS)}
         return {name: value for name, value in shown.items() if value is not None}
 
 
@@ -94,6 +116,7 @@ class Effect:
 
     latency: float = 0.0
     fault: Fault | None = None
+    struck: list[str] = field(default_factory=list)
 
     def response(self) -> Response | None:
         """The answer that replaces the true one; None: the true one stands."""
@@ -105,21 +128,27 @@ class Effect:
 class Faults:
     """The faults in force, in the order in which they were added."""
 
-    def __init__(self) -> None:
-        self._faults: list[Fault] = []
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self._faults = list(faults)
+        self._numbers = count(1 + max((int(f.id.removeprefix("flt_")) for f in self), default=0))
 
     def __iter__(self) -> Iterator[Fault]:
         return iter(self._faults)
 
     def add(self, fault: Fault) -> None:
-        """Put a fault in force."""
+        """Put a fault in force and give it its id."""
+        fault.id = f"flt_{next(self._numbers)}"
         self._faults.append(fault)
+
+    def end(self, fault_id: str) -> None:
+        """End one fault; one that is over already is no error."""
+        self._faults = [fault for fault in self._faults if fault.id != fault_id]
 
     def clear(self) -> None:
         """End every fault."""
         self._faults.clear()
 
-    def strike(self, route: str, *, accepted: bool) -> Effect:
+    def strike(self, route: str, token: str | None, *, accepted: bool) -> Effect:
         """Draw for one request, before it is handled or after it was accepted.
 
         Delays add up. The first fault that replaces the answer is the only one of its kind to be
@@ -129,9 +158,12 @@ class Faults:
         for fault in self._faults:
             if fault.route != route or fault.after_accept is not accepted:
                 continue
+            if fault.token not in (None, token):
+                continue
             if fault.replaces_answer and effect.fault is not None:
                 continue
             if fault.strikes():
+                effect.struck.append(fault.describe())
                 effect.latency += fault.latency
                 effect.fault = fault if fault.replaces_answer else effect.fault
         self._faults = [fault for fault in self._faults if fault.count != 0]
@@ -143,6 +175,13 @@ def _route(fields: Fields, routes: Collection[str]) -> str:
     if route not in routes:
         raise fields.complain("route", f"unknown; known: {', '.join(routes)}")
     return route
+
+
+def _token(fields: Fields, tokens: Container[str]) -> str | None:
+    token = fields.text("token", longest=100) if fields.has("token") else None
+    if token is not None and token not in tokens:
+        raise fields.complain("token", "unknown; the id of a token of this account is needed")
+    return token
 
 
 def _probability(fields: Fields) -> float:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from cmzon_secrets.emulator.answers import Refusal, invalid_request
 
-__all__ = ["Fields", "parse_object", "refuse_unknown"]
+__all__ = ["Fields", "parse_object", "refuse_unknown", "safe_name"]
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -27,22 +27,38 @@ def refuse_unknown(given: Collection[str], known: Collection[str]) -> None:
     """Raise Refusal (400) naming the first name that is not known."""
     for name in given:
         if name not in known:
-            raise invalid_request(f"{_safe(name)} — unknown; known: {', '.join(sorted(known))}")
+            raise invalid_request(f"{safe_name(name)} — unknown; known: {', '.join(sorted(known))}")
 
 
 class Fields:
-    """One JSON object, read by typed accessors. An absent field and null are the same."""
+    """One JSON object, read by typed accessors. An absent field and null are the same.
+
+    Unknown fields are refused where it is ``strict``; else their names are ``ignored``.
+    """
 
     def __init__(
-        self, body: Mapping[str, Any], *, known: Collection[str], within: str = ""
+        self,
+        body: Mapping[str, Any],
+        *,
+        known: Collection[str],
+        within: str = "",
+        strict: bool = True,
     ) -> None:
         self._body = body
         self._within = within
-        refuse_unknown([within + name for name in body], [within + name for name in known])
+        self._strict = strict
+        unknown = [within + name for name in body if name not in known]
+        if strict:
+            refuse_unknown(unknown, [within + name for name in known])
+        self.ignored = tuple(safe_name(name) for name in unknown)
 
     def complain(self, name: str, why: str) -> Refusal:
         """The refusal (400) that names a field."""
         return invalid_request(f"{self._within}{name} — {why}")
+
+    def has(self, name: str) -> bool:
+        """Whether a field is there."""
+        return self._body.get(name) is not None
 
     def text(self, name: str, *, longest: int) -> str:
         """A string of 1 to ``longest`` characters that must be there."""
@@ -94,7 +110,7 @@ class Fields:
         value = self._body.get(name)
         if not isinstance(value, dict):
             raise self.complain(name, "an object is needed")
-        return Fields(value, known=known, within=f"{self._within}{name}.")
+        return Fields(value, known=known, within=f"{self._within}{name}.", strict=self._strict)
 
 
 def _not_json(constant: str) -> NoReturn:
@@ -105,6 +121,6 @@ def _has_lone_surrogates(value: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in value)
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     """A field name fit to be sent back: short and printable."""
     return "".join(c if c.isprintable() else "?" for c in name[:60])

@@ -53,12 +53,17 @@ class Limits:
             return max(0.001, self._last_second[0] + 1.0 - monotonic)
         return 0.0
 
-    def take(self, now: datetime, monotonic: float) -> None:
-        """Count one accepted message."""
+    def take(self, now: datetime, monotonic: float) -> int:
+        """Count one accepted message; how many the day has with it."""
         self._sent[now.date()] += 1
         self._forget_before(monotonic - 1.0)
         self._last_second.append(monotonic)
         self.busiest = max(self.busiest, len(self._last_second))
+        return self._sent[now.date()]
+
+    def today(self, now: datetime) -> int:
+        """How many messages the day of ``now`` has had."""
+        return self._sent[now.date()]
 
     def headers(self, now: datetime) -> dict[str, str]:
         """The ``X-RateLimit-*`` headers: the day's quota and its end in Unix seconds; none without."""

@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from cmzon_secrets.emulator.answers import rate_limited
@@ -25,10 +25,7 @@ LONGEST_TEXT = 4096
 """Characters; what WhatsApp allows in a text message."""
 
 _NUMBER = re.compile(r"\+[1-9][0-9]{2,14}", re.ASCII)  # E.164, from the shortest to the longest
-_INSERT = (
-    "INSERT INTO messages (id, recipient, body, token_id, request_id, accepted_at, idempotency_key)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
+_COUNT_DAY = "INSERT OR REPLACE INTO days VALUES (?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +34,21 @@ class Message:
 
     to: str
     text: str
+    ignored: tuple[str, ...] = ()
+    """Fields that the API does not know."""
 
     @classmethod
-    def parse(cls, body: Mapping[str, Any]) -> Message:
+    def parse(cls, body: Mapping[str, Any], *, strict: bool = True) -> Message:
         """Raises Refusal (400) naming the field at fault."""
-        fields = Fields(body, known=("to", "type", "text"))
+        fields = Fields(body, known=("to", "type", "text"), strict=strict)
         to = fields.text("to", longest=16)
         if _NUMBER.fullmatch(to) is None:
             raise fields.complain("to", "a phone number like +1234567890 is needed")
         if fields.text("type", longest=40) != "text":
             raise fields.complain("type", 'only "text" is known')
-        text = fields.inner("text", known=("body",)).text("body", longest=LONGEST_TEXT)
-        return cls(to, text)
+        inner = fields.inner("text", known=("body",))
+        text = inner.text("body", longest=LONGEST_TEXT)
+        return cls(to, text, (*fields.ignored, *inner.ignored))
 
 
 class Messages:
@@ -64,26 +64,21 @@ class Messages:
         self.count = sum(sent.values())
         self.limits = Limits(quota, sent=sent, busiest=int(journal.meta("busiest") or 0))
 
-    def accept(self, message: Message, use: Use | None, *, token_id: str, request_id: str) -> str:
-        """Take a message and return its id; the id of the first one where its key is known.
+    def accept(self, use: Use | None) -> tuple[str, bool]:
+        """Take a message: its id, and True; or that of the first one where its key is known, and False.
 
         Raises Refusal: 422 for a key used with another body, 429 past a limit.
         """
         before = self._keys.made_by(use)
         if before is not None:
-            return before
+            return before, False
         self._take_from_limits()
         message_id = f"msg_{secrets.token_hex(12)}"
         self.count += 1
-        key = use.key if use is not None else None
-        now = self._clock.timestamp()
-        self._journal.later(
-            _INSERT, (message_id, message.to, message.text, token_id, request_id, now, key)
-        )
         if use is not None:
             self._keys.remember(use, message_id)
             self._journal.later(INSERT_KEY, use.row(message_id))
-        return message_id
+        return message_id, True
 
     def rate_headers(self) -> dict[str, str]:
         """The ``X-RateLimit-*`` headers as of now."""
@@ -95,11 +90,13 @@ class Messages:
         if wait > 0:
             raise rate_limited(wait)
         busiest = self.limits.busiest
-        self.limits.take(now, monotonic)
+        today = self.limits.take(now, monotonic)
+        day = now.date().isoformat()
+        self._journal.later(_COUNT_DAY, (day, today), replaces=("day", day))
         if self.limits.busiest > busiest:
             self._journal.remember("busiest", self.limits.busiest)
 
 
 def _by_day(journal: Journal) -> Counter[date]:
-    query = "SELECT date(accepted_at, 'unixepoch'), count(*) FROM messages GROUP BY 1"
-    return Counter({datetime.fromisoformat(day).date(): n for day, n in journal.rows(query)})
+    rows = journal.rows("SELECT day, accepted FROM days")
+    return Counter({date.fromisoformat(day): accepted for day, accepted in rows})

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -26,22 +27,38 @@ from cmzon_secrets.emulator.answers import (
     invalid_request,
     invalid_token,
 )
-from cmzon_secrets.emulator.fields import parse_object
+from cmzon_secrets.emulator.fields import parse_object, refuse_unknown
+from cmzon_secrets.emulator.history import Origin
+from cmzon_secrets.emulator.redaction import shown_headers
 from cmzon_secrets.emulator.tokens import IssuedToken
 
-__all__ = ["Call", "Endpoint", "Responder", "client_address", "read_object"]
+__all__ = [
+    "Call",
+    "Endpoint",
+    "Responder",
+    "client_address",
+    "read_body",
+    "read_object",
+    "read_query",
+]
 
 LARGEST_BODY = 64 * 1024
 
 
 @dataclass(slots=True)
 class Call:
-    """One request under way."""
+    """One request under way. ``presented`` is the bearer token it came with, known or not."""
 
     request: Request
     id: str
     ip: str
+    began: float
+    presented: str
     token: IssuedToken | None = None
+    body: bytes = b""
+    complete: bool = True
+    message_id: str | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def caller(self) -> IssuedToken:
@@ -50,16 +67,33 @@ class Call:
             raise invalid_token()
         return self.token
 
+    @property
+    def origin(self) -> Origin:
+        """Who called, for the audit trail."""
+        return Origin(self.token.id if self.token else "nobody", self.ip, self.id)
+
+    async def read(self) -> None:
+        """Take in the body, as far as it may go."""
+        self.body, self.complete = await read_body(self.request)
+
+    def read_object(self) -> dict[str, Any]:
+        """The body as a JSON object. Raises Refusal: 400, or 413 for one that is too long."""
+        return _as_object(self.body, complete=self.complete)
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One route of the API: ``route`` is method and path template, ``scope`` what it needs."""
+    """One route of the API: ``route`` is method and path template, ``scope`` what it needs.
+
+    ``kept``: requests and answers are kept whole for the inbox.
+    """
 
     route: str
     handle: Callable[[Call], Awaitable[Response]]
     scope: str | None = None
     counts_as_use: bool = True
     headers: Callable[[], dict[str, str]] = dict
+    kept: bool = False
 
     @property
     def method(self) -> str:
@@ -83,28 +117,49 @@ class Responder:
         """The function a router calls for an endpoint."""
 
         async def answer(request: Request) -> Response:
-            call = _call(request)
+            call = self._call(request)
             response = await self._with_faults(endpoint, call)
             response.headers.update(endpoint.headers())
-            return self._recorded(call, endpoint.route, response)
+            self._record(call, endpoint.route, response)
+            if endpoint.kept:
+                self._keep(call, response)
+            return response
 
         return answer
 
     def refuse(self, request: Request, refusal: Refusal) -> Response:
         """Answer and record a request for which there is no endpoint."""
-        return self._recorded(_call(request), None, refusal.response())
+        response = refusal.response()
+        self._record(self._call(request), None, response)
+        return response
+
+    def _call(self, request: Request) -> Call:
+        call = Call(
+            request,
+            f"req_{secrets.token_hex(8)}",
+            client_address(request),
+            time.perf_counter(),
+            _bearer(request),
+        )
+        call.token = self._account.tokens.find(call.presented) if call.presented else None
+        return call
 
     async def _with_faults(self, endpoint: Endpoint, call: Call) -> Response:
-        replaced = await self._suffer(endpoint.route, accepted=False)
+        try:
+            await call.read()
+        except ClientDisconnect:
+            return Abort()
+        replaced = await self._suffer(call, endpoint.route, accepted=False)
         if replaced is not None:
             return replaced
         response = await self._handled(endpoint, call)
         if response.status_code < 300:
-            response = await self._suffer(endpoint.route, accepted=True) or response
+            response = await self._suffer(call, endpoint.route, accepted=True) or response
         return response
 
-    async def _suffer(self, route: str, *, accepted: bool) -> Response | None:
-        effect = self._account.faults.strike(route, accepted=accepted)
+    async def _suffer(self, call: Call, route: str, *, accepted: bool) -> Response | None:
+        effect = self._account.strike(route, call.token, accepted=accepted)
+        call.notes += [f"fault: {struck}" for struck in effect.struck]
         if effect.latency:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), effect.latency)
@@ -116,47 +171,92 @@ class Responder:
             return await endpoint.handle(call)
         except Refusal as refusal:
             return refusal.response()
-        except ClientDisconnect:
-            return Abort()
         except sqlite3.Error:
             return Refusal(
                 500, "Internal server error", "The emulator's state could not be written"
             ).response()
 
     def _admit(self, endpoint: Endpoint, call: Call) -> None:
-        now = self._account.clock.timestamp()
-        call.token = self._account.tokens.find(_bearer(call.request))
-        if call.token is None or not call.token.live(now):
+        usage = self._account.usage
+        if call.token is None:
+            raise invalid_token()
+        if not call.token.live(self._account.clock.timestamp()):
+            usage.refused(call.token, call.origin)
             raise invalid_token()
         if not call.token.allows(call.ip):
             raise address_not_allowed()
         if endpoint.counts_as_use:
-            self._account.tokens.note_use(call.token, now, call.ip)
+            usage.used(call.token, call.origin)
         if not call.token.grants(endpoint.scope):
             raise insufficient_permissions()
 
-    def _recorded(self, call: Call, route: str | None, response: Response) -> Response:
+    def _record(self, call: Call, route: str | None, response: Response) -> None:
         response.headers["X-Request-Id"] = call.id
         self._account.audit.append(
             self._account.clock.timestamp(),
             method=call.request.method,
             route=route,
-            status=None if isinstance(response, Abort) else response.status_code,
+            status=_status(response),
             token_id=call.token.id if call.token is not None else None,
             ip=call.ip,
             request_id=call.id,
         )
-        return response
+
+    def _keep(self, call: Call, response: Response) -> None:
+        if not call.complete:
+            call.notes.append(f"the body was longer than {LARGEST_BODY} bytes and is cut off here")
+        status = _status(response)
+        self._account.exchanges.add(
+            presented=call.presented,
+            id=call.id,
+            at=self._account.clock.timestamp(),
+            seconds=time.perf_counter() - call.began,
+            status=status,
+            message_id=call.message_id,
+            token_id=call.token.id if call.token is not None else None,
+            ip=call.ip,
+            idempotency_key=call.request.headers.get("idempotency-key"),
+            notes=call.notes,
+            request_headers=shown_headers(call.request.headers.raw, call.presented),
+            request_body=call.body.decode("utf-8", "replace"),
+            response_headers=[] if status is None else shown_headers(response.raw_headers),
+            response_body="" if status is None else bytes(response.body).decode(),
+        )
 
 
-async def read_object(request: Request) -> dict[str, Any]:
-    """The request's body as a JSON object. Raises Refusal: 400, or 413 for one that is too long."""
+async def read_body(request: Request) -> tuple[bytes, bool]:
+    """The request's body, and whether that is all of it: a longer one is cut off.
+
+    Raises ClientDisconnect.
+    """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > LARGEST_BODY:
-            raise invalid_request(f"body — longer than {LARGEST_BODY} bytes", status=413)
-    return parse_object(bytes(body))
+            return bytes(body[:LARGEST_BODY]), False
+    return bytes(body), True
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The request's body as a JSON object. Raises Refusal: 400, or 413 for one that is too long."""
+    body, complete = await read_body(request)
+    return _as_object(body, complete=complete)
+
+
+def read_query(request: Request, *, known: Collection[str], strict: bool = True) -> dict[str, str]:
+    """The query's parameters, each once. Raises Refusal (400); unknown ones only where ``strict``."""
+    given = request.query_params.multi_items()
+    if strict:
+        refuse_unknown([name for name, _ in given], known)
+    if len(dict(given)) < len(given):
+        raise invalid_request("query — a parameter is given twice")
+    return {name: value for name, value in given if value and name in known}
+
+
+def _as_object(body: bytes, *, complete: bool) -> dict[str, Any]:
+    if not complete:
+        raise invalid_request(f"body — longer than {LARGEST_BODY} bytes", status=413)
+    return parse_object(body)
 
 
 def client_address(request: Request) -> str:
@@ -164,13 +264,12 @@ def client_address(request: Request) -> str:
     return request.client.host if request.client is not None else ""
 
 
-def _call(request: Request) -> Call:
-    return Call(request, f"req_{secrets.token_hex(8)}", client_address(request))
+def _status(response: Response) -> int | None:
+    return None if isinstance(response, Abort) else response.status_code
 
 
 def _bearer(request: Request) -> str:
+    """The token it came with; empty where there is none, or more than one."""
     given = request.headers.getlist("authorization")
     scheme, _, value = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    if scheme.lower() != "bearer":
-        raise invalid_token()
-    return value.strip()
+    return value.strip() if scheme.lower() == "bearer" else ""

@@ -100,6 +100,7 @@ class ServerThread:
         while True:
             await asyncio.sleep(FLUSH_EVERY)
             try:
+                self._account.usage.notice_expiries()
                 self._account.journal.now()
                 failing = False
             except sqlite3.Error as error:

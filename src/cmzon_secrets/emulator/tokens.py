@@ -21,6 +21,7 @@ from typing import Any
 from cmzon_secrets.emulator.answers import invalid_request
 from cmzon_secrets.emulator.clock import format_time
 from cmzon_secrets.emulator.fields import Fields
+from cmzon_secrets.emulator.history import History, Origin
 from cmzon_secrets.emulator.idempotency import INSERT as INSERT_KEY
 from cmzon_secrets.emulator.idempotency import IdempotencyKeys, Use
 from cmzon_secrets.emulator.state import Journal
@@ -46,7 +47,10 @@ SCOPES = (SEND, MANAGE, AUDIT, MESSAGING)
 LONGEST_LIFE = 100 * 366 * 24 * 3600.0
 """Seconds; beyond it ``expires_in`` is a mistake in the unit."""
 
-INSERT = "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT = f"INSERT INTO tokens VALUES ({', '.join('?' * 17)})"  # noqa: S608  # only marks
+_NOTES = ("last_used_at", "last_used_ip", "verified_at", "first_used_at", "promoted_at")
+_COUNTS = ("messages", "refused", "last_refused_at")
+_NOTE_USE = f"UPDATE tokens SET {', '.join(f'{n} = ?' for n in (*_NOTES, *_COUNTS))} WHERE id = ?"  # noqa: S608  # our own names
 Derive = Callable[[str], str]
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -61,9 +65,9 @@ class TokenWish:
     allowed_ips: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, body: dict[str, Any]) -> TokenWish:
+    def parse(cls, body: dict[str, Any], *, strict: bool = True) -> TokenWish:
         """Raises Refusal (400) naming the field, the scope or the address at fault."""
-        fields = Fields(body, known=("name", "scopes", "expires_in", "allowed_ips"))
+        fields = Fields(body, known=("name", "scopes", "expires_in", "allowed_ips"), strict=strict)
         wish = cls(
             name=fields.text("name", longest=200),
             scopes=tuple(fields.texts("scopes", most=len(SCOPES) + 16)),
@@ -77,7 +81,11 @@ class TokenWish:
 
 @dataclass(slots=True)
 class IssuedToken:
-    """What the API knows of a token. Times are Unix seconds."""
+    """What the API knows of a token. Times are Unix seconds.
+
+    ``promoted_at`` is when the first message was accepted with it, ``messages`` how many were;
+    ``refused`` counts its uses when it was dead already.
+    """
 
     seq: int
     id: str
@@ -90,6 +98,12 @@ class IssuedToken:
     revoked_at: float | None = None
     last_used_at: float | None = None
     last_used_ip: str | None = None
+    verified_at: float | None = None
+    first_used_at: float | None = None
+    promoted_at: float | None = None
+    messages: int = 0
+    refused: int = 0
+    last_refused_at: float | None = None
     networks: tuple[_Network, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -129,16 +143,23 @@ class IssuedToken:
             *(self.seq, self.id, self.sha256, self.name),
             *(json.dumps(self.scopes), json.dumps(self.allowed_ips)),
             *(self.created_at, self.expires_at, self.revoked_at),
-            *(self.last_used_at, self.last_used_ip),
+            *self.notes(),
         )
+
+    def notes(self) -> tuple[Any, ...]:
+        """What its use changes."""
+        return tuple(getattr(self, name) for name in (*_NOTES, *_COUNTS))
 
 
 class Tokens:
     """All tokens of the account, in memory, with the journal behind them."""
 
-    def __init__(self, journal: Journal, keys: IdempotencyKeys, derive: Derive) -> None:
+    def __init__(
+        self, journal: Journal, keys: IdempotencyKeys, history: History, derive: Derive
+    ) -> None:
         self._journal = journal
         self._keys = keys
+        self._history = history
         self._derive = derive
         self._by_id: dict[str, IssuedToken] = {}
         self._by_hash: dict[str, IssuedToken] = {}
@@ -162,34 +183,49 @@ class Tokens:
         """The token with this id, dead or alive."""
         return self._by_id.get(token_id)
 
-    def issue(self, wish: TokenWish, now: float, use: Use | None = None) -> IssuedToken:
+    def issue(
+        self, wish: TokenWish, now: float, origin: Origin, use: Use | None = None
+    ) -> IssuedToken:
         """Create a token, or find the one that the same key made; it survives what comes next."""
         before = self._keys.made_by(use)
         if before is not None:
             return self._by_id[before]
         token = self._new(wish, now)
         key_row = [(INSERT_KEY, use.row(token.id))] if use is not None else []
-        self._journal.now((INSERT, token.row()), *key_row)
+        line = self._history.line(now, "issued", token.id, origin)
+        self._journal.now((INSERT, token.row()), line, *key_row)
         self._add(token)
         if use is not None:
             self._keys.remember(use, token.id)
         return token
 
-    def revoke(self, token_id: str, now: float) -> None:
-        """Kill a token for good; an unknown or dead one is no error."""
+    def revoke(self, token_id: str, now: float, origin: Origin) -> bool:
+        """Kill a token for good, and say whether that was new; an unknown or dead one is no error."""
         token = self._by_id.get(token_id)
-        if token is not None and token.revoked_at is None:
-            self._journal.now(("UPDATE tokens SET revoked_at = ? WHERE id = ?", (now, token_id)))
-            token.revoked_at = now
-
-    def note_use(self, token: IssuedToken, now: float, address: str) -> None:
-        """Remember when and whence a token was last used."""
-        token.last_used_at, token.last_used_ip = now, address
-        self._journal.later(
-            "UPDATE tokens SET last_used_at = ?, last_used_ip = ? WHERE id = ?",
-            (now, address, token.id),
-            replaces=("use", token.id),
+        if token is None or token.revoked_at is not None:
+            return False
+        self._journal.now(
+            ("UPDATE tokens SET revoked_at = ? WHERE id = ?", (now, token_id)),
+            self._history.line(now, "revoked", token_id, origin),
         )
+        token.revoked_at = now
+        return True
+
+    def expire(self, token_id: str, now: float, origin: Origin) -> bool:
+        """End a live token's time, and say whether that was new."""
+        token = self._by_id.get(token_id)
+        if token is None or not token.live(now):
+            return False
+        self._journal.now(
+            ("UPDATE tokens SET expires_at = ? WHERE id = ?", (now, token_id)),
+            self._history.line(now, "expired_now", token_id, origin),
+        )
+        token.expires_at = now
+        return True
+
+    def note_use(self, token: IssuedToken) -> None:
+        """Keep what was noticed of a token."""
+        self._journal.later(_NOTE_USE, (*token.notes(), token.id), replaces=("use", token.id))
 
     def page(
         self, name: str | None, cursor: str | None, size: int

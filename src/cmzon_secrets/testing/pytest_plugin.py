@@ -25,9 +25,11 @@ __all__ = ["cmzon_emulator"]
 def cmzon_emulator() -> Iterator[Emulator]:
     """A fresh CMzon API on a free loopback port; gone, with its tokens, after the test.
 
+    It is strict: a field that the API does not know is refused, so that a typo is found.
+
     Raises ConfigurationError where the extra ``emulator`` is not installed.
     """
     from cmzon_secrets.emulator import Emulator
 
-    with Emulator() as emulator:
+    with Emulator(strict=True) as emulator:
         yield emulator

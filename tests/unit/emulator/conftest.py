@@ -74,7 +74,7 @@ class API:
 
 @pytest.fixture
 def emulator(caplog: pytest.LogCaptureFixture) -> Iterator[Emulator]:
-    with Emulator() as running:
+    with Emulator(strict=True) as running:
         yield running
     failures = [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
     assert failures == []  # the server logs what it could not handle

@@ -116,15 +116,6 @@ def test_every_name_of_this_machine_may_control(api, host):
     assert answer.status_code == 200
 
 
-def test_the_dashboards_address_shows_a_page_that_may_load_nothing(api):
-    answer = api.http.get(api.emulator.ready_line.dashboard_url)
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/html")
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert "POST /v1/messages" in answer.text
-    assert api.emulator.admin_token not in answer.text
-
-
 @pytest.mark.parametrize(
     ("method", "path", "nearest"),
     [

@@ -160,7 +160,7 @@ def test_probability_zero_never_strikes_and_one_always_does():
 def test_a_fault_that_is_used_up_is_gone():
     faults = Faults()
     faults.add(Fault(ROUTE, status=500, count=1))
-    faults.strike(ROUTE, accepted=False)
+    faults.strike(ROUTE, None, accepted=False)
     assert list(faults) == []
 
 
@@ -187,7 +187,7 @@ def test_the_example_of_the_contract_is_understood_whole(api):
         "probability": 0.1,
         "seed": 7,
     }
-    assert api.fault(**fault) == fault
+    assert api.fault(**fault) == {"id": "flt_1", **fault}
 
 
 @pytest.mark.parametrize(

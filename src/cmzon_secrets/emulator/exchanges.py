@@ -1,0 +1,251 @@
+"""Every ``POST /v1/messages`` with its answer, as sent, for who looks: the inbox and the test API.
+
+Secrets are taken out before anything is kept. Without a state folder the newest ``KEPT`` are kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from cmzon_secrets.emulator.changes import MESSAGES, Changes
+from cmzon_secrets.emulator.clock import format_time
+from cmzon_secrets.emulator.redaction import without_secrets
+from cmzon_secrets.emulator.state import Journal, Where
+
+__all__ = ["KEPT", "NOBODY", "Conversation", "Exchange", "ExchangeFilter", "Exchanges"]
+
+KEPT = 500
+NOBODY = ""
+"""The recipient of a request that names none."""
+
+_COLUMNS = (
+    *("seq", "id", "at", "seconds", "recipient", "text", "status", "message_id", "token_id"),
+    *("ip", "idempotency_key", "notes"),
+    *("request_headers", "request_body", "response_headers", "response_body"),
+)
+_INSERT = f"INSERT INTO exchanges VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608  # only marks
+_Headers = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and its answer. ``status`` None: the connection was reset, or the client left.
+
+    ``seq`` counts up, ``id`` is the answer's ``X-Request-Id``, ``at`` the account's time in Unix
+    seconds, ``seconds`` how long it took. ``recipient`` and ``text`` are what the body says, if it
+    says so. ``notes`` tell what the answer does not: faults that struck, fields that were ignored.
+    """
+
+    seq: int
+    id: str
+    at: float
+    seconds: float
+    recipient: str
+    text: str
+    status: int | None
+    message_id: str | None
+    token_id: str | None
+    ip: str
+    idempotency_key: str | None
+    notes: list[str]
+    request_headers: _Headers
+    request_body: str
+    response_headers: _Headers
+    response_body: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the API took the message."""
+        return self.status is not None and self.status < 300
+
+    def row(self) -> tuple[Any, ...]:
+        """What the journal keeps."""
+        return (
+            *(self.seq, self.id, self.at, self.seconds, self.recipient, self.text, self.status),
+            *(self.message_id, self.token_id, self.ip, self.idempotency_key),
+            *(json.dumps(self.notes), json.dumps(self.request_headers), self.request_body),
+            *(json.dumps(self.response_headers), self.response_body),
+        )
+
+    @classmethod
+    def from_row(cls, row: tuple[Any, ...]) -> Exchange:
+        """What ``row`` gave."""
+        values = dict(zip(_COLUMNS, row, strict=True))
+        for name in ("notes", "request_headers", "response_headers"):
+            values[name] = json.loads(values[name])
+        return cls(**values)
+
+    def entry(self) -> dict[str, Any]:
+        """The exchange as the test API shows it."""
+        return {
+            "seq": self.seq,
+            "id": self.message_id,
+            "request_id": self.id,
+            "at": format_time(self.at),
+            "seconds": round(self.seconds, 6),
+            "to": self.recipient or None,
+            "text": self.text,
+            "status": self.status,
+            "token_id": self.token_id,
+            "ip": self.ip,
+            "idempotency_key": self.idempotency_key,
+            "notes": self.notes,
+            "request": {"headers": dict(self.request_headers), "body": self.request_body},
+            "response": {"headers": dict(self.response_headers), "body": self.response_body},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeFilter:
+    """Which exchanges are wanted; an empty field wants all.
+
+    ``to`` is a recipient (None: any; "": of nobody), ``number`` a part of one, ``token`` a token's
+    id, ``status`` a status, a class like ``4xx``, or ``none`` for no answer; ``text`` is found
+    anywhere in the text, in any case; ``after`` and ``before`` are ``seq`` and exclude themselves.
+    """
+
+    to: str | None = None
+    number: str = ""
+    token: str = ""
+    status: str = ""
+    text: str = ""
+    idempotency_key: str = ""
+    message_id: str = ""
+    after: int = 0
+    before: int | None = None
+
+    def where(self) -> Where:
+        """The condition in SQL."""
+        where = Where()
+        if self.to is not None:
+            where.add("recipient = ?", self.to)
+        if self.number:
+            where.add("instr(recipient, ?)", self.number)
+        if self.text:
+            where.add("instr(casefold(text), ?)", self.text.casefold())
+        for column, value in (
+            ("token_id", self.token),
+            ("idempotency_key", self.idempotency_key),
+            ("message_id", self.message_id),
+        ):
+            if value:
+                where.add(f"{column} = ?", value)
+        if self.status == "none":
+            where.add("status IS NULL")
+        elif self.status:
+            low = int(self.status[0]) * 100 if self.status.endswith("xx") else int(self.status)
+            where.add("status BETWEEN ? AND ?", low, low + 99 * self.status.endswith("xx"))
+        if self.after:
+            where.add("seq > ?", self.after)
+        if self.before is not None:
+            where.add("seq < ?", self.before)
+        return where
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What was sent to one recipient: how many requests, how many of them refused, and the last."""
+
+    recipient: str
+    requests: int
+    refused: int
+    last: Exchange
+
+
+class Exchanges:
+    """The exchanges kept."""
+
+    def __init__(self, journal: Journal, changes: Changes) -> None:
+        self._journal = journal
+        self._changes = changes
+        ((last,),) = journal.rows("SELECT coalesce(max(seq), 0) FROM exchanges")
+        self._seq = count(last + 1)
+
+    def add(
+        self,
+        *,
+        presented: str,
+        idempotency_key: str | None,
+        request_body: str,
+        **facts: Any,
+    ) -> None:
+        """Keep one; ``presented`` is the token it came with, which is taken out wherever it stands."""
+        recipient, text = _addressed(request_body)
+        exchange = Exchange(
+            seq=next(self._seq),
+            recipient=without_secrets(recipient, presented),
+            text=without_secrets(text, presented),
+            idempotency_key=idempotency_key and without_secrets(idempotency_key, presented),
+            request_body=without_secrets(request_body, presented),
+            **facts,
+        )
+        self._journal.later(_INSERT, exchange.row())
+        if self._journal.in_memory:
+            forgotten = ("DELETE FROM exchanges WHERE seq <= ?", (exchange.seq - KEPT,))
+            self._journal.later(*forgotten, replaces="exchanges forgotten")
+        self._changes.tell(MESSAGES)
+
+    def get(self, request_id: str) -> Exchange | None:
+        """The exchange with this ``X-Request-Id``."""
+        rows = self._select("id = ? LIMIT 1", request_id)
+        return next(rows, None)
+
+    def oldest(self, wanted: ExchangeFilter, limit: int) -> list[Exchange]:
+        """The exchanges wanted, in their order; of more than ``limit`` the first."""
+        where = wanted.where()
+        return list(self._select(f"{where} ORDER BY seq LIMIT ?", *where.arguments, limit))
+
+    def newest(self, wanted: ExchangeFilter, limit: int) -> list[Exchange]:
+        """The exchanges wanted, in their order; of more than ``limit`` the last."""
+        where = wanted.where()
+        return list(self._select(f"{where} ORDER BY seq DESC LIMIT ?", *where.arguments, limit))[
+            ::-1
+        ]
+
+    def count(self, wanted: ExchangeFilter) -> int:
+        """How many are wanted."""
+        where = wanted.where()
+        query = f"SELECT count(*) FROM exchanges WHERE {where}"  # noqa: S608  # our own conditions
+        ((found,),) = self._journal.rows(query, *where.arguments)
+        return int(found)
+
+    def conversations(self, wanted: ExchangeFilter, limit: int) -> list[Conversation]:
+        """By recipient, the one with the newest exchange first."""
+        where = wanted.where()
+        groups = self._journal.rows(
+            "SELECT recipient, count(*), sum(status IS NULL OR status >= 300), max(seq)"  # noqa: S608  # our own conditions
+            f" FROM exchanges WHERE {where} GROUP BY recipient ORDER BY max(seq) DESC LIMIT ?",
+            *where.arguments,
+            limit,
+        )
+        last = {exchange.seq: exchange for exchange in self._each(seq for *_, seq in groups)}
+        return [Conversation(to, n, refused, last[seq]) for to, n, refused, seq in groups]
+
+    def _each(self, numbers: Iterator[int]) -> Iterator[Exchange]:
+        wanted = list(numbers)
+        return self._select(f"seq IN ({', '.join('?' * len(wanted))})", *wanted)
+
+    def _select(self, rest: str, *arguments: Any) -> Iterator[Exchange]:
+        query = f"SELECT {', '.join(_COLUMNS)} FROM exchanges WHERE {rest}"  # noqa: S608  # our own conditions
+        return map(Exchange.from_row, self._journal.rows(query, *arguments))
+
+
+def _addressed(body: str) -> tuple[str, str]:
+    """To whom a body says it is, and what: as far as it does, whatever else is wrong with it."""
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return NOBODY, ""
+    if not isinstance(parsed, dict):
+        return NOBODY, ""
+    text = parsed.get("text")
+    return _text(parsed.get("to"))[:64], _text(text.get("body") if isinstance(text, dict) else None)
+
+
+def _text(value: object) -> str:
+    """A string fit to be kept and shown; anything else is empty."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""

@@ -1,0 +1,118 @@
+"""The audit trail of tokens: everything that was done to one, and what was noticed of it.
+
+Every request is in the API's own record (audit.py); this is the story of each token, an entry where
+something became different.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cmzon_secrets.emulator.clock import format_time
+from cmzon_secrets.emulator.state import Journal, Where, Write, like
+
+__all__ = ["EMULATOR", "EVENTS", "History", "HistoryFilter", "Origin", "TokenEvent"]
+
+EVENTS = {
+    "issued": "made",
+    "verified": "asked about itself for the first time (GET /v1/tokens/self)",
+    "first_used": "used for the first time",
+    "used_from": "used from an address for the first time",
+    "promoted": "a message was accepted with it for the first time: traffic moved to it",
+    "refused": "used from an address though it is dead; told once for each address",
+    "expired": "its time was over",
+    "expired_now": "its time was ended by hand",
+    "revoked": "revoked",
+}
+
+_INSERT = (
+    "INSERT INTO token_events (at, event, token_id, by, ip, request_id) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_SELECT = (
+    "SELECT token_events.seq, at, event, token_id, coalesce(tokens.name, ''), by, ip, request_id"
+    " FROM token_events LEFT JOIN tokens ON tokens.id = token_id WHERE {} ORDER BY token_events.seq"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who did it: a token's id, ``dashboard``, ``control`` or ``emulator``; from where; by which request."""
+
+    by: str
+    ip: str | None = None
+    request_id: str | None = None
+
+
+EMULATOR = Origin("emulator")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """One entry. ``at`` is in Unix seconds of the account's clock."""
+
+    seq: int
+    at: float
+    event: str
+    token_id: str
+    name: str
+    by: str
+    ip: str | None
+    request_id: str | None
+
+    def entry(self) -> dict[str, Any]:
+        """The entry as downloads show it."""
+        return {**asdict(self), "at": format_time(self.at)}
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryFilter:
+    """Which entries are wanted; an empty field wants all. ``token`` is an id or a part of a name."""
+
+    token: str = ""
+    event: str = ""
+    by: str = ""
+    ip: str = ""
+
+    def where(self) -> Where:
+        """The condition in SQL."""
+        where = Where()
+        if self.token:
+            by_name = "tokens.name LIKE ? ESCAPE '\\'"
+            where.add(f"(token_id = ? OR {by_name})", self.token, like(self.token))
+        for column in ("event", "by", "ip"):
+            if value := getattr(self, column):
+                where.add(f"{column} = ?", value)
+        return where
+
+
+class History:
+    """Append-only."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def line(self, at: float, event: str, token_id: str, origin: Origin) -> Write:
+        """An entry to be written together with what it tells of."""
+        return (_INSERT, (at, event, token_id, origin.by, origin.ip, origin.request_id))
+
+    def append(self, at: float, event: str, token_id: str, origin: Origin) -> None:
+        """Add an entry."""
+        self._journal.later(*self.line(at, event, token_id, origin))
+
+    def find(
+        self, wanted: HistoryFilter = HistoryFilter(), *, newest: int | None = None
+    ) -> list[TokenEvent]:
+        """The entries wanted, oldest first; of more than ``newest`` the last ones."""
+        where = wanted.where()
+        query = _SELECT.format(where)
+        if newest is None:
+            rows = self._journal.rows(query, *where.arguments)
+        else:
+            rows = self._journal.rows(f"{query} DESC LIMIT ?", *where.arguments, newest)[::-1]
+        return [TokenEvent(*row) for row in rows]
+
+    def known(self, event: str) -> set[tuple[str, str | None]]:
+        """The token and the address of every entry of one kind."""
+        query = "SELECT DISTINCT token_id, ip FROM token_events WHERE event = ?"
+        return {(token_id, ip) for token_id, ip in self._journal.rows(query, event)}

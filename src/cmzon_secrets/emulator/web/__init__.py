@@ -1,0 +1,17 @@
+"""The dashboard: pages for people, on this machine alone."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+from cmzon_secrets.emulator.web import inbox, live, rehearsal, rotation, settings, trail
+from cmzon_secrets.emulator.web.site import Site
+
+__all__ = ["Site", "dashboard_routes"]
+
+PAGES = (inbox, settings, rotation, rehearsal, trail, live)
+
+
+def dashboard_routes(site: Site) -> list[Route]:
+    """Every page, form, stream and file under ``/dashboard``."""
+    return [route for page in PAGES for route in page.routes(site)]
