@@ -175,7 +175,7 @@ def put(cli: CommandLine, sealed: str) -> Callable[..., str]:
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    with Emulator() as emulator:
+    with Emulator(strict=True) as emulator:
         yield emulator
 
 

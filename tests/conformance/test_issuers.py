@@ -13,7 +13,7 @@ from cmzon_secrets.testing import IssuerSuite, MemoryStore
 
 @pytest.fixture(scope="module")
 def emulator():
-    with Emulator() as running:
+    with Emulator(strict=True) as running:
         yield running
 
 

@@ -54,7 +54,7 @@ class Person:
 
 @pytest.fixture(scope="module")
 def emulator():
-    with Emulator() as running:
+    with Emulator(strict=True) as running:
         yield running
 
 

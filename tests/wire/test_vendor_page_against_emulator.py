@@ -16,7 +16,7 @@ SCOPES = {"live": "messages:send", "revoked": "messages:send", "without_scope": 
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    with Emulator() as running:
+    with Emulator(strict=True) as running:
         yield running
 
 
