@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-fast test-long lint types format bench lambda clean
+.PHONY: help quickstart test test-fast test-long lint types format bench lambda screenshots clean
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +37,9 @@ bench: .venv/complete  ## print the figures of every benchmark
 
 lambda: .venv/complete  ## dist/cmzon-secrets-lambda.zip for AWS Lambda [ADD="FILE…" WITH="PACKAGE…" ARCH=arm64]
 	@$(BIN)/python tools/lambda_zip.py $(ADD:%=--add %) $(WITH:%=--with %) $(if $(ARCH),--arch $(ARCH))
+
+screenshots: .venv/complete  ## docs/images anew, from a real rotation in a real browser (two minutes)
+	@$(BIN)/python tools/screenshots.py
 
 clean:  ## remove what was made here
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import ssl
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
+
+import pytest
 
 
 @contextmanager
@@ -24,6 +27,23 @@ def stats(ready):
     context = ssl.create_default_context(cafile=ready["ca"]) if ready["ca"] else None
     with urllib.request.urlopen(f"{ready['base_url']}/_emulator/stats", context=context) as answer:
         return json.load(answer)
+
+
+def sent(ready, message):
+    """The status with which a message is answered."""
+    with open(ready["admin_token_file"]) as file:
+        token = file.read().strip()
+    request = urllib.request.Request(
+        f"{ready['base_url']}/v1/messages",
+        json.dumps(message).encode(),
+        {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code
 
 
 def test_it_says_where_it_is_in_one_line_of_json(cli):
@@ -89,6 +109,13 @@ def test_without_limits_it_says_so_and_refuses_no_rate(cli):
     assert process.returncode == 0
     assert set(ready) == {"base_url", "dashboard_url", "admin_token_file", "ca"}
     assert err.startswith("limits are off: ")
+
+
+@pytest.mark.parametrize(("options", "status"), [([], 200), (["--strict"], 400)])
+def test_a_field_that_the_api_does_not_know_is_refused_only_strictly(cli, options, status):
+    with running(cli, *options) as ready:
+        message = {"to": "+12025550123", "type": "text", "text": {"body": "hi"}, "preview": True}
+        assert sent(ready, message) == status
 
 
 def test_no_limits_and_those_of_a_new_account_are_refused_together(cli):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
@@ -20,6 +21,9 @@ def test_the_token_changes_three_times_and_no_message_is_lost(cli):
     assert item["sent"] == item["accepted"] > 100
     assert (item["failed"], item["unauthorized"]) == (0, 0)
     assert (item["issued"], item["revoked"]) == (4, 3)
+    assert re.search(
+        r"watch it: http://127\.0\.0\.1:\d+/dashboard/rotation$", done.err.splitlines()[0]
+    )
     assert [word for word in ("first rotation", "second rotation", "emergency") if word in done.err]
     held = json.loads(cli("get", item["uri"], "--json").out)["items"][0]
     assert (held["scopes"], held["allowed_ips"]) == (["messages:send"], ["127.0.0.1"])

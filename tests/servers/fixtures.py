@@ -1,5 +1,6 @@
 """The fixtures of all servers, for every test of the tree."""
 
+from servers.chromium import axe, chromium, launch, visit  # noqa: F401  # fixtures
 from servers.entra import entra, entra_before_key_vault  # noqa: F401  # fixtures
 from servers.http_sessions import open_session  # noqa: F401  # fixture
 from servers.key_vault import key_vault, key_vault_server  # noqa: F401  # fixtures

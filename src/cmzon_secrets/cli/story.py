@@ -125,7 +125,8 @@ def tell_story(uri: str, tell: Tell, wait: Callable[[float, Senders], None]) -> 
     counts: Counter[str] = Counter()
     with ExitStack() as open_things:
         emulator = open_things.enter_context(Emulator())
-        tell("emulator", f"the CMzon API on this machine, {emulator.base_url}")
+        watch = f"{emulator.ready_line.dashboard_url}/rotation"
+        tell("emulator", f"the CMzon API on this machine; watch it: {watch}")
         store = open_things.enter_context(open_store(uri))
         issuer = CMzonIssuer(_Admin(emulator), base_url=emulator.base_url)
         open_things.callback(issuer.close)

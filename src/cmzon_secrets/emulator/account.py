@@ -6,9 +6,17 @@ that it is recorded and told to whoever watches in one place.
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from copy import copy
+from dataclasses import astuple, replace
+from pathlib import Path
 from typing import Any
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
+from cmzon_secrets.emulator.answers import Refusal
 from cmzon_secrets.emulator.audit import AuditTrail
 from cmzon_secrets.emulator.changes import EVERYTHING, REHEARSAL, TOKENS, Changes
 from cmzon_secrets.emulator.clock import ShiftedClock
@@ -18,6 +26,7 @@ from cmzon_secrets.emulator.history import EMULATOR, History, Origin
 from cmzon_secrets.emulator.idempotency import IdempotencyKeys, Use
 from cmzon_secrets.emulator.limits import ACCOUNT, NEW_ACCOUNT, Quota
 from cmzon_secrets.emulator.messages import ROUTE, Messages
+from cmzon_secrets.emulator.snapshots import Snapshot, Snapshots, unusable
 from cmzon_secrets.emulator.state import REMEMBER, Journal
 from cmzon_secrets.emulator.tokens import INSERT, SCOPES, Derive, IssuedToken, Tokens, TokenWish
 from cmzon_secrets.emulator.usage import Usage
@@ -26,14 +35,15 @@ from cmzon_secrets.errors import ConfigurationError
 __all__ = ["Account"]
 
 ADMIN = TokenWish("emulator-admin", SCOPES)
+WRONG_SECRET = "its token-secret is not the one its tokens were made with"  # noqa: S105  # about one
 
 
 class Account:
     """Everything the API knows. Used by the server's thread alone while it runs.
 
     ``derive`` makes the tokens' values. ``quota`` are the limits at the start and after a reset.
-    ``strict``: fields that the API does not know are refused. Raises ConfigurationError where the
-    journal was written with another ``derive``.
+    ``strict``: fields that the API does not know are refused. ``snapshots``: the folder they lie in.
+    Raises ConfigurationError where the journal was written with another ``derive``.
     """
 
     def __init__(
@@ -43,15 +53,20 @@ class Account:
         *,
         quota: Quota = ACCOUNT,
         strict: bool = False,
+        snapshots: Path = Path("snapshots"),
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.journal = journal
         self.strict = strict
+        self.admin: IssuedToken
         self.changes = Changes()
+        self.snapshots = Snapshots(snapshots, self.changes)
         self._derive = derive
         self._quota = quota
         self._base_clock = clock
-        self._load()
+        self._load(quota)
+        if self.admin.revoked_at is not None:
+            self.admin = self._new_admin()
 
     def admin_token(self) -> str:
         """The admin token itself."""
@@ -132,32 +147,86 @@ class Account:
             (REMEMBER, ("admin", new.id)),
             self.history.line(new.created_at, "issued", new.id, EMULATOR),
         )
-        self._load()
+        self._load_anew(self._quota)
+
+    def snapshot(self, name: str) -> Snapshot:
+        """Keep everything as it is now, faults and limits too, to go back to. Raises Refusal."""
+        faults = json.dumps([fault.kept() for fault in self.faults])
+        quota = json.dumps(astuple(self.messages.limits.quota))
+        return self.snapshots.take(
+            *(name, self.journal, (REMEMBER, ("faults", faults)), (REMEMBER, ("quota", quota)))
+        )
+
+    def restore(self, name: str) -> None:
+        """Everything as it was, but for what goes on: the second in progress, and this admin token.
+
+        Raises Refusal, and nothing has changed then.
+        """
+        limits = self.messages.limits
+        with closing(self.snapshots.read(name)) as kept:
+            tried = self._tried(name, kept)
+            try:
+                self.journal.become(kept)
+            except sqlite3.Error as error:
+                raise unusable(name, error) from error
+        self._load_anew(tried.messages.limits.quota, tried.faults)
+        self.messages.limits.go_on_from(limits)
+
+    def _tried(self, name: str, kept: Journal) -> Account:
+        """This account with what a snapshot holds: whatever is wrong with that shows here."""
+        tried: Account = copy(self)  # every part that follows the journal is made anew by loading
+        tried.journal = kept
+        try:
+            faults = [Fault(**fault) for fault in json.loads(kept.meta("faults") or "")]
+            tried._load(Quota(*json.loads(kept.meta("quota") or "")), faults)
+            tried._take_admin(self.admin)
+        except (sqlite3.Error, ValueError, TypeError, LookupError, Refusal) as error:
+            raise unusable(name, error) from error
+        except ConfigurationError as error:
+            raise unusable(name, WRONG_SECRET) from error
+        return tried
+
+    def _take_admin(self, admin: IssuedToken) -> None:
+        """Others go on with the admin token that they have: one that was made since is let in."""
+        if self.tokens.get(admin.id) is None:
+            last = max((token.seq for token in self.tokens), default=0)
+            self.journal.now((INSERT, replace(admin, seq=last + 1).row()))
+        self.journal.now((REMEMBER, ("admin", admin.id)))
+
+    def _load_anew(self, quota: Quota, faults: Iterable[Fault] = ()) -> None:
+        """What the journal has now, while time goes on, and the count of what others may wait for."""
+        clock, exchanges = self.clock, self.exchanges
+        self._load(quota, faults)
+        self.clock.go_on_from(clock)
+        self.exchanges.go_on_from(exchanges)
         self.changes.tell(*EVERYTHING)
 
-    def _load(self) -> None:
+    def _load(self, quota: Quota, faults: Iterable[Fault] = ()) -> None:
         """Everything as the journal has it."""
         journal = self.journal
+        self.era = object()
+        """Another one after each reset and restore: what was done in one before is forgotten."""
         self.clock = ShiftedClock(self._base_clock, float(journal.meta("shift") or 0.0))
         self.keys = IdempotencyKeys(journal)
         self.history = History(journal)
         self.tokens = Tokens(journal, self.keys, self.history, self._derive)
         self.usage = Usage(self.tokens, self.history, self.clock, self.changes)
-        self.messages = Messages(journal, self.keys, self.clock, self._quota)
+        self.messages = Messages(journal, self.keys, self.clock, quota)
         self.exchanges = Exchanges(journal, self.changes)
         self.audit = AuditTrail(journal)
-        self.faults = Faults()
-        self.admin = self._admin()
+        self.faults = Faults(faults)
+        self._check_secret()
+        self.admin = self.tokens.get(journal.meta("admin") or "") or self._new_admin()
 
-    def _admin(self) -> IssuedToken:
-        """The admin token kept with the state; a new one where there is none or it was revoked."""
-        kept = self.tokens.get(self.journal.meta("admin") or "")
-        if kept is None or kept.revoked_at is not None:
-            kept = self.tokens.issue(ADMIN, self.clock.timestamp(), EMULATOR)
-            self.journal.now((REMEMBER, ("admin", kept.id)))
-        if self.tokens.find(self.tokens.value_of(kept)) is not kept:
+    def _check_secret(self) -> None:
+        """All tokens of a state have their values from one secret: any of them tells."""
+        token = next(iter(self.tokens), None)
+        if token is not None and self.tokens.find(self.tokens.value_of(token)) is not token:
             raise ConfigurationError(
-                "emulator state — its token-secret is not the one its tokens were made with",
-                hint="remove the state folder and start anew",
+                f"emulator state — {WRONG_SECRET}", hint="remove the state folder and start anew"
             )
-        return kept
+
+    def _new_admin(self) -> IssuedToken:
+        admin = self.tokens.issue(ADMIN, self.clock.timestamp(), EMULATOR)
+        self.journal.now((REMEMBER, ("admin", admin.id)))
+        return admin

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from difflib import get_close_matches
-
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from cmzon_secrets.emulator.account import Account
 from cmzon_secrets.emulator.answers import Refusal, success
@@ -18,11 +15,13 @@ from cmzon_secrets.emulator.guard import Control
 from cmzon_secrets.emulator.idempotency import Use, checked_key
 from cmzon_secrets.emulator.messages import ROUTE as MESSAGES
 from cmzon_secrets.emulator.messages import Message
-from cmzon_secrets.emulator.responder import Call, Endpoint, Responder, read_query
+from cmzon_secrets.emulator.nearest import nearest
+from cmzon_secrets.emulator.openapi import description_of
+from cmzon_secrets.emulator.responder import Call, Endpoint, Responder
 from cmzon_secrets.emulator.tokens import AUDIT, MANAGE, SEND, TokenWish
 from cmzon_secrets.emulator.web import Site, dashboard_routes
 
-__all__ = ["make_app"]
+__all__ = ["make_app", "routes_of"]
 
 TOKENS = "POST /v1/tokens"
 PAGE = 50
@@ -32,7 +31,8 @@ def make_app(account: Account, responder: Responder) -> Starlette:
     """Every route of the API and the controls, and an answer for all others."""
     endpoints = API(account).endpoints()
     routes = [endpoint.route for endpoint in endpoints]
-    controls = controls_of(account, routes)
+    controls = controls_of(account, routes, responder.stopping)
+    controls |= description_of(endpoints, list(controls), strict=account.strict)
     known = [*routes, *controls]
 
     async def refuse(request: Request, error: Exception) -> Response:
@@ -50,6 +50,11 @@ def make_app(account: Account, responder: Responder) -> Starlette:
     return app
 
 
+def routes_of(account: Account) -> list[str]:
+    """The API's routes, which faults may name."""
+    return [endpoint.route for endpoint in API(account).endpoints()]
+
+
 class API:
     """What each endpoint does once the token was let in."""
 
@@ -63,10 +68,10 @@ class API:
                 MESSAGES, self._send_message, scope=SEND, headers=self._rate_headers, kept=True
             ),
             Endpoint(TOKENS, self._issue_token, scope=MANAGE),
-            Endpoint("GET /v1/tokens", self._list_tokens, scope=MANAGE),
+            Endpoint("GET /v1/tokens", self._list_tokens, scope=MANAGE, query=("name", "cursor")),
             Endpoint("GET /v1/tokens/self", self._show_own_token, counts_as_use=False),
             Endpoint("DELETE /v1/tokens/{id}", self._revoke_token, scope=MANAGE),
-            Endpoint("GET /v1/audit", self._list_audit, scope=AUDIT),
+            Endpoint("GET /v1/audit", self._list_audit, scope=AUDIT, query=("cursor",)),
         ]
 
     async def _send_message(self, call: Call) -> Response:
@@ -99,9 +104,9 @@ class API:
         )
 
     async def _list_tokens(self, call: Call) -> Response:
-        query = self._query(call, known=("name", "cursor"))
-        found, cursor = self._account.tokens.page(query.get("name"), query.get("cursor"), PAGE)
-        return success({"data": [token.entry() for token in found], "next_cursor": cursor})
+        name, cursor = call.query.get("name"), call.query.get("cursor")
+        found, following = self._account.tokens.page(name, cursor, PAGE)
+        return success({"data": [token.entry() for token in found], "next_cursor": following})
 
     async def _show_own_token(self, call: Call) -> Response:
         self._account.usage.verified(call.caller, call.origin)
@@ -112,12 +117,8 @@ class API:
         return Response(status_code=204)
 
     async def _list_audit(self, call: Call) -> Response:
-        query = self._query(call, known=("cursor",))
-        entries, cursor = self._account.audit.page(query.get("cursor"))
+        entries, cursor = self._account.audit.page(call.query.get("cursor"))
         return success({"data": entries, "next_cursor": cursor})
-
-    def _query(self, call: Call, *, known: Collection[str]) -> dict[str, str]:
-        return read_query(call.request, known=known, strict=self._account.strict)
 
 
 def _use(call: Call, route: str, body: dict[str, object]) -> Use | None:
@@ -134,9 +135,18 @@ def _refusal(request: Request, error: Exception, known: list[str]) -> Refusal:
     """The answer where no endpoint gave one. What was asked is not repeated: it may hold a token."""
     if not isinstance(error, HTTPException):
         return Refusal(500, "Internal server error", "The emulator failed; see its log")
-    wanted = f"{request.method} {request.url.path}"[:200]
-    nearest = get_close_matches(wanted, known, n=1, cutoff=0.0)[0]
     message = "Unknown route" if error.status_code == 404 else "Method not allowed"
-    return Refusal(
-        error.status_code, message, f"Nearest known route: {nearest}", headers=error.headers
-    )
+    routes = nearest(request.method, request.scope["path"], known)  # request.url trusts the Host
+    details = f"Nearest known route{'s' * (len(routes) > 1)}: {', '.join(routes)}"
+    return Refusal(error.status_code, message, details, headers=_allow(request, error))
+
+
+def _allow(request: Request, error: HTTPException) -> dict[str, str]:
+    """What a 405 has to name: every method of the path that was asked for."""
+    if error.status_code != 405:
+        return {}
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    paths = [route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    nearest = min(paths, key=lambda path: path.count("{"))
+    methods = {m for route in routes if route.path == nearest for m in route.methods or ()}
+    return {"Allow": ", ".join(sorted(methods))}

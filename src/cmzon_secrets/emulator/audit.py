@@ -13,11 +13,16 @@ from cmzon_secrets.emulator.answers import invalid_request
 from cmzon_secrets.emulator.clock import format_time
 from cmzon_secrets.emulator.state import Journal
 
-__all__ = ["AuditTrail"]
+__all__ = ["FAILED_SENDS", "AuditTrail"]
 
 PAGE = 100
 _COLUMNS = ("at", "method", "route", "status", "token_id", "ip", "request_id")
 _INSERT = f"INSERT INTO audit ({', '.join(_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # our own names
+FAILED_SENDS = (
+    "SELECT token_id, status, count(*) FROM audit WHERE route = 'POST /v1/messages'"
+    " AND (status IS NULL OR status >= 400) AND at BETWEEN ? AND ? GROUP BY token_id, status"
+)
+"""An index holds these alone: the page that counts them is asked for several times a second."""
 _SELECT = f"SELECT seq, {', '.join(_COLUMNS)} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608  # our own names
 
 
@@ -49,6 +54,13 @@ class AuditTrail:
         if status is not None:
             self.by_status[status] += 1
         self._journal.later(_INSERT, (at, method[:16], route, status, token_id, ip, request_id))
+
+    def failed_sends(self, since: float, until: float) -> list[tuple[str | None, int | None, int]]:
+        """How many messages were refused or not answered: by token and status."""
+        return [
+            (token_id, status, count)
+            for token_id, status, count in self._journal.rows(FAILED_SENDS, since, until)
+        ]
 
     def page(self, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
         """Up to ``PAGE`` entries, oldest first, and the cursor of the next page."""

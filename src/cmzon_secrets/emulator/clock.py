@@ -29,6 +29,10 @@ class ShiftedClock(Clock):
         """Seconds that never step back."""
         return self._base.monotonic() + self._forward
 
+    def go_on_from(self, before: ShiftedClock) -> None:
+        """Take the place of another clock: ``monotonic`` goes on, whatever the shifts are."""
+        self._forward = before._forward
+
     def timestamp(self) -> float:
         """``now`` as Unix seconds."""
         return self.now().timestamp()

@@ -6,26 +6,57 @@ import os
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.emulator.account import Account
+from cmzon_secrets.emulator.answers import Refusal
+from cmzon_secrets.emulator.api import routes_of
+from cmzon_secrets.emulator.controls.rehearsing import parse_shift
+from cmzon_secrets.emulator.controls.watching import WAIT, parse_listing, parse_wait
+from cmzon_secrets.emulator.exchanges import Exchange
 from cmzon_secrets.emulator.guard import is_loopback
 from cmzon_secrets.emulator.home import Home
 from cmzon_secrets.emulator.limits import ACCOUNT, NEW_ACCOUNT, UNLIMITED, Quota
 from cmzon_secrets.emulator.server import ServerThread, listen
 from cmzon_secrets.emulator.state import Journal
 from cmzon_secrets.emulator.tokens import deriving
+from cmzon_secrets.emulator.waiting import wait_for
 from cmzon_secrets.errors import ConfigurationError
 
 __all__ = ["Emulator", "ReadyLine", "serve"]
 
 HOST = "127.0.0.1"
 _STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
+_T = TypeVar("_T")
+
+
+class Wanted(TypedDict, total=False):
+    """Which messages are wanted; what is left out wants all.
+
+    ``to`` is the recipient, ``text`` is found anywhere in the text in any case, ``token`` is a
+    token's id, ``id`` the message's, ``status`` one like 429, a class like "4xx", or "none" for no
+    answer, ``after`` a ``seq`` of which later ones are wanted.
+    """
+
+    to: str
+    text: str
+    token: str
+    status: int | str
+    idempotency_key: str
+    id: str
+    after: int
+
+
+class Listed(Wanted, total=False):
+    """The same, with a ``seq`` of which earlier ones are wanted, and how many at most: 1 to 1,000."""
+
+    before: int
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +141,56 @@ class Emulator:
 
     def stats(self) -> dict[str, Any]:
         """What ``GET /_emulator/stats`` answers."""
-        return self._now.server.stats()
+        return self._ask(lambda account: account.stats())
+
+    def messages(self, **wanted: Unpack[Listed]) -> list[dict[str, Any]]:
+        """The requests to send and their answers, oldest first, as ``GET /_emulator/messages``.
+
+        Without arguments the first 100 of all. Raises ConfigurationError naming the argument at
+        fault.
+        """
+
+        def found(account: Account) -> list[Exchange]:
+            return account.exchanges.oldest(*parse_listing(wanted))
+
+        return [exchange.entry() for exchange in self._ask(found)]
+
+    def wait_for_message(
+        self, timeout: float = WAIT, **wanted: Unpack[Wanted]
+    ) -> dict[str, Any]:
+        """The oldest accepted message that is like this, be it there or come in ``timeout`` seconds.
+
+        Other answers than 2xx are found with ``status``. Raises TimeoutError saying what came
+        instead, and ConfigurationError naming the argument at fault.
+        """
+
+        async def waited(account: Account) -> Exchange:
+            return await wait_for(account, *parse_wait({**wanted, "timeout": timeout}))
+
+        return self._await(waited).entry()
+
+    def reset(self) -> None:
+        """As new; snapshots stay."""
+        self._ask(lambda account: account.reset())
+
+    def advance(self, seconds: float) -> None:
+        """Shift the clock; negative seconds set it back. Raises ConfigurationError."""
+        self._ask(lambda a: a.advance(parse_shift({"advance": seconds}, a.clock.shift)))
+
+    def snapshot(self, name: str) -> None:
+        """Keep everything as it is now. Raises ConfigurationError."""
+        self._ask(lambda account: account.snapshot(name))
+
+    def restore(self, name: str) -> None:
+        """Everything as it was at a snapshot. Raises ConfigurationError, and nothing has changed."""
+        self._ask(lambda account: account.restore(name))
+
+    def fault(self, **fields: Any) -> dict[str, Any]:
+        """Put a fault in force, with the fields of ``POST /_emulator/faults``, and return it.
+
+        Raises ConfigurationError naming the field at fault.
+        """
+        return self._ask(lambda account: account.add_fault(fields, routes_of(account)).entry())
 
     @property
     def ready_line(self) -> ReadyLine:
@@ -132,6 +212,20 @@ class Emulator:
         """The bare value of a token with every scope."""
         return self._now.admin_token()
 
+    def _ask(self, question: Callable[[Account], _T]) -> _T:
+        """Put a question to the account between two requests."""
+
+        async def asked(account: Account) -> _T:
+            return question(account)
+
+        return self._await(asked)
+
+    def _await(self, task: Callable[[Account], Coroutine[Any, Any, _T]]) -> _T:
+        try:
+            return self._now.server.run(task)
+        except Refusal as refusal:
+            raise ConfigurationError(f"emulator {refusal.details}") from None
+
     @property
     def _now(self) -> _Running:
         if self._running is None:
@@ -145,13 +239,11 @@ class Emulator:
                 deriving(home.token_secret()),
                 quota=self._quota,
                 strict=self._strict,
+                snapshots=home.path / "snapshots",
                 clock=self._clock,
             )
-        except sqlite3.Error as error:
-            raise ConfigurationError(
-                f"emulator state {home.path} — {error}",
-                hint="make room there, or remove the folder and start anew",
-            ) from error
+        except (sqlite3.Error, ValueError, TypeError, LookupError, Refusal) as error:
+            raise journal.give_up(error) from error
 
     def __enter__(self) -> Self:
         self.start()

@@ -6,9 +6,8 @@ Secrets are taken out before anything is kept. Without a state folder the newest
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 from cmzon_secrets.emulator.changes import MESSAGES, Changes
@@ -19,6 +18,7 @@ from cmzon_secrets.emulator.state import Journal, Where
 __all__ = ["KEPT", "NOBODY", "Conversation", "Exchange", "ExchangeFilter", "Exchanges"]
 
 KEPT = 500
+LONGEST_RECIPIENT = 64
 NOBODY = ""
 """The recipient of a request that names none."""
 
@@ -28,6 +28,10 @@ _COLUMNS = (
     *("request_headers", "request_body", "response_headers", "response_body"),
 )
 _INSERT = f"INSERT INTO exchanges VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608  # only marks
+_FORGET = (
+    "DELETE FROM exchanges WHERE seq <="
+    " (SELECT seq FROM exchanges ORDER BY seq DESC LIMIT 1 OFFSET ?)"
+)
 _Headers = list[tuple[str, str]]
 
 
@@ -162,37 +166,55 @@ class Exchanges:
     def __init__(self, journal: Journal, changes: Changes) -> None:
         self._journal = journal
         self._changes = changes
-        ((last,),) = journal.rows("SELECT coalesce(max(seq), 0) FROM exchanges")
-        self._seq = count(last + 1)
+        ((newest,),) = journal.rows("SELECT coalesce(max(seq), 0) FROM exchanges")
+        self.last = int(newest)
+        """``seq`` of the last one that was added."""
+
+    def go_on_from(self, before: Exchanges) -> None:
+        """Take the place of others: a ``seq`` that was given is not given again."""
+        self.last = max(self.last, before.last)
 
     def add(
         self,
         *,
-        presented: str,
+        presented: Iterable[str],
         idempotency_key: str | None,
+        notes: Iterable[str],
         request_body: str,
+        response_body: str,
         **facts: Any,
     ) -> None:
-        """Keep one; ``presented`` is the token it came with, which is taken out wherever it stands."""
+        """Keep one; ``presented`` are the secrets it came with, taken out wherever they stand."""
+
+        def clean(text: str) -> str:
+            return without_secrets(text, *presented)
+
         recipient, text = _addressed(request_body)
         exchange = Exchange(
-            seq=next(self._seq),
-            recipient=without_secrets(recipient, presented),
-            text=without_secrets(text, presented),
-            idempotency_key=idempotency_key and without_secrets(idempotency_key, presented),
-            request_body=without_secrets(request_body, presented),
+            seq=self.last + 1,
+            recipient=clean(recipient)[:LONGEST_RECIPIENT],
+            text=clean(text),
+            idempotency_key=idempotency_key and clean(idempotency_key),
+            notes=[clean(note) for note in notes],
+            request_body=clean(request_body),
+            response_body=clean(response_body),
             **facts,
         )
+        self.last = exchange.seq
         self._journal.later(_INSERT, exchange.row())
         if self._journal.in_memory:
-            forgotten = ("DELETE FROM exchanges WHERE seq <= ?", (exchange.seq - KEPT,))
-            self._journal.later(*forgotten, replaces="exchanges forgotten")
+            self._journal.later(_FORGET, (KEPT,), replaces="exchanges forgotten")
         self._changes.tell(MESSAGES)
 
     def get(self, request_id: str) -> Exchange | None:
         """The exchange with this ``X-Request-Id``."""
         rows = self._select("id = ? LIMIT 1", request_id)
         return next(rows, None)
+
+    def known(self, request_ids: Iterable[str]) -> set[str]:
+        """Which of these are the ``X-Request-Id`` of an exchange."""
+        query = "SELECT id FROM exchanges WHERE id IN (SELECT value FROM json_each(?))"
+        return {found for (found,) in self._journal.rows(query, json.dumps(list(request_ids)))}
 
     def oldest(self, wanted: ExchangeFilter, limit: int) -> list[Exchange]:
         """The exchanges wanted, in their order; of more than ``limit`` the first."""
@@ -243,7 +265,7 @@ def _addressed(body: str) -> tuple[str, str]:
     if not isinstance(parsed, dict):
         return NOBODY, ""
     text = parsed.get("text")
-    return _text(parsed.get("to"))[:64], _text(text.get("body") if isinstance(text, dict) else None)
+    return _text(parsed.get("to")), _text(text.get("body") if isinstance(text, dict) else None)
 
 
 def _text(value: object) -> str:

@@ -6,6 +6,7 @@ import random
 import secrets
 from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field
+from dataclasses import fields as fields_of
 from http import HTTPStatus
 from itertools import count
 from typing import Any
@@ -22,7 +23,11 @@ from cmzon_secrets.emulator.fields import Fields
 
 __all__ = ["Effect", "Fault", "Faults"]
 
+STATUSES = (400, 599)
 LONGEST_LATENCY = 3600.0
+LONGEST_RETRY_AFTER = 86400.0
+MOST_STRIKES = 10**9
+LARGEST_SEED = 2**53
 _FIELDS = (
     *("route", "token", "status", "retry_after", "latency", "reset"),
     *("after_accept", "count", "probability", "seed"),
@@ -36,7 +41,8 @@ class Fault:
     ``count`` is how often it still strikes (None: for ever), ``probability`` how likely it is at
     each request. ``token``: only those that come with the token of this id. ``after_accept``: the
     request takes effect first; one that is refused keeps its answer and uses nothing up. ``drawn``:
-    for how many requests it was drawn, which with the seed tells the next draw.
+    for how many requests it was drawn, which with the seed tells the next draw; ``struck``: how
+    many of them it struck.
     """
 
     route: str
@@ -50,6 +56,7 @@ class Fault:
     probability: float = 1.0
     seed: int = 0
     drawn: int = 0
+    struck: int = 0
     id: str = ""
     _draws: random.Random = field(init=False, repr=False, compare=False)
 
@@ -67,12 +74,12 @@ class Fault:
         fault = cls(
             route=_route(fields, routes),
             token=_token(fields, tokens),
-            status=fields.integer("status", least=400, most=599),
-            retry_after=fields.number("retry_after", least=0, most=86400),
+            status=fields.integer("status", least=STATUSES[0], most=STATUSES[1]),
+            retry_after=fields.number("retry_after", least=0, most=LONGEST_RETRY_AFTER),
             latency=fields.number("latency", least=0, most=LONGEST_LATENCY) or 0.0,
             reset=fields.flag("reset"),
             after_accept=fields.flag("after_accept"),
-            count=fields.integer("count", least=1, most=10**9),
+            count=fields.integer("count", least=1, most=MOST_STRIKES),
             probability=_probability(fields),
             seed=_seed(fields),
         )
@@ -91,6 +98,7 @@ class Fault:
         self.drawn += 1
         if self._draws.random() >= self.probability:
             return False
+        self.struck += 1
         if self.count is not None:
             self.count -= 1
         return True
@@ -103,6 +111,10 @@ class Fault:
             "after accept" if self.after_accept else "",
         ]
         return ", ".join(filter(None, parts))
+
+    def kept(self) -> dict[str, Any]:
+        """What makes the same fault again: as many strikes left, and the same draws to come."""
+        return {f.name: getattr(self, f.name) for f in fields_of(self) if f.init}
 
     def entry(self) -> dict[str, Any]:
         """The fault as listings show it."""
@@ -190,7 +202,7 @@ def _probability(fields: Fields) -> float:
 
 
 def _seed(fields: Fields) -> int:
-    given = fields.integer("seed", least=0, most=2**53)
+    given = fields.integer("seed", least=0, most=LARGEST_SEED)
     return secrets.randbits(32) if given is None else given
 
 

@@ -13,11 +13,12 @@ __all__ = ["Fields", "parse_object", "refuse_unknown", "safe_name"]
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object. Raises Refusal (400)."""
+    """The body as a JSON object. Raises Refusal (400), also for a field that is there twice."""
     try:
-        parsed = json.loads(body or b"null", parse_constant=_not_json)
+        text = body.decode() or "null"  # of bytes json would guess at UTF-16 and UTF-32 too
+        parsed = json.loads(text, parse_constant=_not_json, object_pairs_hook=_each_once)
     except (ValueError, RecursionError):
-        raise invalid_request("body — it is not JSON") from None
+        raise invalid_request("body — it is not JSON in UTF-8") from None
     if not isinstance(parsed, dict):
         raise invalid_request("body — a JSON object is needed")
     return parsed
@@ -27,7 +28,8 @@ def refuse_unknown(given: Collection[str], known: Collection[str]) -> None:
     """Raise Refusal (400) naming the first name that is not known."""
     for name in given:
         if name not in known:
-            raise invalid_request(f"{safe_name(name)} — unknown; known: {', '.join(sorted(known))}")
+            names = ", ".join(sorted(known)) or "none"
+            raise invalid_request(f"{safe_name(name)} — unknown; known: {names}")
 
 
 class Fields:
@@ -71,7 +73,7 @@ class Fields:
 
     def texts(self, name: str, *, most: int) -> list[str]:
         """A list of distinct strings; an absent one is empty."""
-        value = self._body.get(name, [])
+        value = self._body[name] if self.has(name) else []
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.complain(name, "a list of strings is needed")
         if len(value) > most or len(set(value)) != len(value):
@@ -100,7 +102,7 @@ class Fields:
 
     def flag(self, name: str) -> bool:
         """True or false; an absent one is false."""
-        value = self._body.get(name, False)
+        value = self._body[name] if self.has(name) else False
         if not isinstance(value, bool):
             raise self.complain(name, "true or false is needed")
         return value
@@ -111,6 +113,15 @@ class Fields:
         if not isinstance(value, dict):
             raise self.complain(name, "an object is needed")
         return Fields(value, known=known, within=f"{self._within}{name}.", strict=self._strict)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise invalid_request(f"{safe_name(twice)} — it is given twice")
+    return found
 
 
 def _not_json(constant: str) -> NoReturn:

@@ -6,6 +6,7 @@ something became different.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,14 +17,17 @@ __all__ = ["EMULATOR", "EVENTS", "History", "HistoryFilter", "Origin", "TokenEve
 
 EVENTS = {
     "issued": "made",
+    "repeated": "asked for again: the request that made it was repeated",
     "verified": "asked about itself for the first time (GET /v1/tokens/self)",
     "first_used": "used for the first time",
     "used_from": "used from an address for the first time",
     "promoted": "a message was accepted with it for the first time: traffic moved to it",
+    "address_refused": "used from an address it is not allowed from; told once for each address",
+    "scope_refused": "used for what its scopes do not cover; told once for each address",
     "refused": "used from an address though it is dead; told once for each address",
     "expired": "its time was over",
     "expired_now": "its time was ended by hand",
-    "revoked": "revoked",
+    "revoked": "killed for good",
 }
 
 _INSERT = (
@@ -67,7 +71,10 @@ class TokenEvent:
 
 @dataclass(frozen=True, slots=True)
 class HistoryFilter:
-    """Which entries are wanted; an empty field wants all. ``token`` is an id or a part of a name."""
+    """Which entries are wanted; an empty field wants all.
+
+    ``token`` is an id or a part of a name; ``by`` one of ``Origin``'s words, a token's id or its name.
+    """
 
     token: str = ""
     event: str = ""
@@ -80,7 +87,10 @@ class HistoryFilter:
         if self.token:
             by_name = "tokens.name LIKE ? ESCAPE '\\'"
             where.add(f"(token_id = ? OR {by_name})", self.token, like(self.token))
-        for column in ("event", "by", "ip"):
+        if self.by:
+            named = "SELECT id FROM tokens WHERE name = ?"
+            where.add(f"(by = ? OR by IN ({named}))", self.by, self.by)
+        for column in ("event", "ip"):
             if value := getattr(self, column):
                 where.add(f"{column} = ?", value)
         return where
@@ -111,6 +121,18 @@ class History:
         else:
             rows = self._journal.rows(f"{query} DESC LIMIT ?", *where.arguments, newest)[::-1]
         return [TokenEvent(*row) for row in rows]
+
+    def each(self, wanted: HistoryFilter, *, at_once: int = 1000) -> Iterator[TokenEvent]:
+        """The entries wanted, oldest first, read ``at_once`` at a time."""
+        last, read = 0, at_once
+        while read == at_once:
+            where = wanted.where()
+            where.add("token_events.seq > ?", last)
+            query = f"{_SELECT.format(where)} LIMIT ?"
+            rows = self._journal.rows(query, *where.arguments, at_once)
+            for row in rows:
+                yield TokenEvent(*row)
+            last, read = rows[-1][0] if rows else last, len(rows)
 
     def known(self, event: str) -> set[tuple[str, str | None]]:
         """The token and the address of every entry of one kind."""

@@ -16,9 +16,9 @@ from typing import Any
 from cmzon_secrets.emulator.answers import Refusal, invalid_request
 from cmzon_secrets.emulator.state import Journal
 
-__all__ = ["IdempotencyKeys", "Use", "checked_key"]
+__all__ = ["KEY", "IdempotencyKeys", "Use", "checked_key"]
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 INSERT = "INSERT INTO idempotency VALUES (?, ?, ?, ?)"
 
 
@@ -75,7 +75,7 @@ def checked_key(given: list[str]) -> str | None:
     """The key in a request's ``Idempotency-Key`` headers. Raises Refusal (400)."""
     if not given:
         return None
-    if len(given) > 1 or _KEY.fullmatch(given[0]) is None:
+    if len(given) > 1 or KEY.fullmatch(given[0]) is None:
         raise invalid_request(
             "Idempotency-Key — one of 1 to 255 visible ASCII characters is needed"
         )

@@ -65,6 +65,10 @@ class Limits:
         """How many messages the day of ``now`` has had."""
         return self._sent[now.date()]
 
+    def go_on_from(self, before: Limits) -> None:
+        """Take the place of other limits: what they accepted in the last second still counts."""
+        self._last_second = before._last_second
+
     def headers(self, now: datetime) -> dict[str, str]:
         """The ``X-RateLimit-*`` headers: the day's quota and its end in Unix seconds; none without."""
         per_day = self.quota.per_day

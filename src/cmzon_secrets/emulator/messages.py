@@ -18,13 +18,13 @@ from cmzon_secrets.emulator.idempotency import IdempotencyKeys, Use
 from cmzon_secrets.emulator.limits import Limits, Quota
 from cmzon_secrets.emulator.state import Journal
 
-__all__ = ["ROUTE", "Message", "Messages"]
+__all__ = ["LONGEST_TEXT", "NUMBER", "ROUTE", "Message", "Messages"]
 
 ROUTE = "POST /v1/messages"
 LONGEST_TEXT = 4096
 """Characters; what WhatsApp allows in a text message."""
 
-_NUMBER = re.compile(r"\+[1-9][0-9]{2,14}", re.ASCII)  # E.164, from the shortest to the longest
+NUMBER = re.compile(r"\+[1-9][0-9]{2,14}", re.ASCII)  # E.164, from the shortest to the longest
 _COUNT_DAY = "INSERT OR REPLACE INTO days VALUES (?, ?)"
 
 
@@ -42,7 +42,7 @@ class Message:
         """Raises Refusal (400) naming the field at fault."""
         fields = Fields(body, known=("to", "type", "text"), strict=strict)
         to = fields.text("to", longest=16)
-        if _NUMBER.fullmatch(to) is None:
+        if NUMBER.fullmatch(to) is None:
             raise fields.complain("to", "a phone number like +1234567890 is needed")
         if fields.text("type", longest=40) != "text":
             raise fields.complain("type", 'only "text" is known')

@@ -1,23 +1,27 @@
 """Requests as they are shown: whole, but for secrets, of which only a fingerprint is left.
 
 A fingerprint is the first 16 hex digits of a value's SHA-256: enough to see that two are the same.
+A secret is found however JSON spells it (``\\u0063mz_…`` is one too), and between NULs, as UTF-16 has it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
-__all__ = ["fingerprint", "shown_headers", "without_secrets"]
+__all__ = ["fingerprint", "presented_in", "shown_headers", "without_cut_secret", "without_secrets"]
 
 LONGEST_HEADER = 2048
 """Characters of a header's value that are kept."""
 
-_TOKEN = re.compile(r"cmz_[A-Za-z0-9_-]{16,}", re.ASCII)
 _SECRET_NAME = re.compile(r"authori[sz]ation|cookie|token|secret|api-?key|password|credential")
+_AUTHORIZATION = (b"authorization", b"proxy-authorization")
 _SHORTEST_SECRET = 8
 """Characters; replacing a shorter value wherever it stands would garble the text and hide nothing."""
+_TOKEN = re.compile(r"cmz_[a-z0-9_-]{16,}", re.ASCII | re.IGNORECASE)
 
 
 def fingerprint(value: str) -> str:
@@ -25,32 +29,91 @@ def fingerprint(value: str) -> str:
     return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def without_secrets(text: str, presented: str = "") -> str:
-    """``text`` without tokens: those of the emulator's shape, and the one ``presented`` with it."""
-    if len(presented) >= _SHORTEST_SECRET:
-        text = text.replace(presented, _mark("token", presented))
-    if "cmz_" in text:
-        text = _TOKEN.sub(lambda found: _mark("token", found[0]), text)
+def presented_in(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, ...]:
+    """What a request showed to be let in, of every scheme; to be taken out wherever it stands.
+
+    Header values are Latin-1 to HTTP; what was meant as UTF-8 stands so in the body.
+    """
+    found = set()
+    for name, value in headers:
+        if name.lower() in _AUTHORIZATION:
+            _, _, credential = value.strip().partition(b" ")
+            secret = (credential or value).strip()
+            found |= {secret.decode("latin-1"), secret.decode("utf-8", "replace")}
+    long_enough = (secret for secret in found if len(secret) >= _SHORTEST_SECRET)
+    return tuple(sorted(long_enough, key=len, reverse=True))  # before any that is part of it
+
+
+def without_secrets(text: str, *presented: str) -> str:
+    """``text`` without tokens: those of the emulator's shape, and all that is ``presented``."""
+    text = _replaced(text, presented)
+    if "\0" in text:
+        joined = text.replace("\0", "")
+        replaced = _replaced(joined, presented)
+        text = text if replaced == joined else replaced
     return text
 
 
-def shown_headers(
-    headers: Iterable[tuple[bytes, bytes]], presented: str = ""
-) -> list[tuple[str, str]]:
+def without_cut_secret(text: str, *presented: str) -> str:
+    """A text that was cut off, without the beginning of a secret that the cut went through."""
+    whole = text.rstrip("\ufffd")  # what is left of a character
+    for secret in presented:
+        for length in range(len(secret) - 1, _SHORTEST_SECRET - 1, -1):
+            if whole.endswith(secret[:length]):
+                return whole[:-length]
+    return text
+
+
+def shown_headers(headers: Iterable[tuple[bytes, bytes]], *presented: str) -> list[tuple[str, str]]:
     """Headers in their order, names as they came; what may be a secret only as a fingerprint."""
+    in_names = (*presented, *(secret.lower() for secret in presented))
     return [
-        (name, _shown(name, value.decode("latin-1"), presented))
+        (without_secrets(name, *in_names), _shown(name, value.decode("latin-1"), presented))
         for name, value in ((name.decode("latin-1"), value) for name, value in headers)
     ]
 
 
-def _shown(name: str, value: str, presented: str) -> str:
+def _shown(name: str, value: str, presented: Iterable[str]) -> str:
     if _SECRET_NAME.search(name.lower()) is None:
-        return without_secrets(value, presented)[:LONGEST_HEADER]
+        return without_secrets(value, *presented)[:LONGEST_HEADER]
     scheme, _, credential = value.partition(" ")
     if scheme.lower() == "bearer" and credential:
         return f"{scheme} {_mark('token', credential.strip())}"
     return _mark("hidden", value)
+
+
+def _replaced(text: str, presented: Iterable[str]) -> str:
+    for secret in presented:
+        text = text.replace(secret, _mark("token", secret))
+    text = _TOKEN.sub(lambda found: _mark("token", found[0]), text)
+    if "\\" in text:
+        for secret in presented:
+            text = _spellings(secret).sub(_mark("token", secret), text)
+        text = _SPELLED_TOKEN.sub(lambda found: _mark("token", _plain(found[0])), text)
+    return text
+
+
+@lru_cache(maxsize=16)
+def _spellings(secret: str) -> re.Pattern[str]:
+    """Finds a secret of which any character may be escaped."""
+    return re.compile("".join(map(_spelling, secret)))
+
+
+def _spelling(character: str) -> str:
+    """One character in every way that JSON has for it. Atomic: there is one way to read each."""
+    code, short = rf"(?i:\\u{ord(character):04x})", json.dumps(character)[1:-1]
+    return rf"(?>{code}|{re.escape(short)}|\\?{re.escape(character)})"
+
+
+_SPELLED_TOKEN = re.compile(
+    "".join(map(_spelling, "cmz_")) + r"(?:[a-z0-9_-]|\\u00[2-7][0-9a-f]){16,}",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def _plain(spelled: str) -> str:
+    """What a token of the emulator's shape is that is spelled so."""
+    return re.sub(r"\\u(.{4})", lambda found: chr(int(found[1], 16)), spelled)
 
 
 def _mark(what: str, value: str) -> str:

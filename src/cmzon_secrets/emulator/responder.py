@@ -27,9 +27,9 @@ from cmzon_secrets.emulator.answers import (
     invalid_request,
     invalid_token,
 )
-from cmzon_secrets.emulator.fields import parse_object, refuse_unknown
+from cmzon_secrets.emulator.fields import parse_object, refuse_unknown, safe_name
 from cmzon_secrets.emulator.history import Origin
-from cmzon_secrets.emulator.redaction import shown_headers
+from cmzon_secrets.emulator.redaction import presented_in, shown_headers, without_cut_secret
 from cmzon_secrets.emulator.tokens import IssuedToken
 
 __all__ = [
@@ -40,14 +40,19 @@ __all__ = [
     "read_body",
     "read_object",
     "read_query",
+    "refuse_fields",
 ]
 
 LARGEST_BODY = 64 * 1024
+MOST_READ = 16 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class Call:
-    """One request under way. ``presented`` is the bearer token it came with, known or not."""
+    """One request under way. ``presented`` is the bearer token it came with, known or not.
+
+    ``handled_in``: the account's era in which it took effect.
+    """
 
     request: Request
     id: str
@@ -57,8 +62,10 @@ class Call:
     token: IssuedToken | None = None
     body: bytes = b""
     complete: bool = True
+    query: dict[str, str] = field(default_factory=dict)
     message_id: str | None = None
     notes: list[str] = field(default_factory=list)
+    handled_in: object = None
 
     @property
     def caller(self) -> IssuedToken:
@@ -85,12 +92,13 @@ class Call:
 class Endpoint:
     """One route of the API: ``route`` is method and path template, ``scope`` what it needs.
 
-    ``kept``: requests and answers are kept whole for the inbox.
+    ``query``: the parameters it knows. ``kept``: requests and answers are kept whole for the inbox.
     """
 
     route: str
     handle: Callable[[Call], Awaitable[Response]]
     scope: str | None = None
+    query: tuple[str, ...] = ()
     counts_as_use: bool = True
     headers: Callable[[], dict[str, str]] = dict
     kept: bool = False
@@ -119,10 +127,11 @@ class Responder:
         async def answer(request: Request) -> Response:
             call = self._call(request)
             response = await self._with_faults(endpoint, call)
-            response.headers.update(endpoint.headers())
-            self._record(call, endpoint.route, response)
-            if endpoint.kept:
-                self._keep(call, response)
+            response.headers.update({**endpoint.headers(), "X-Request-Id": call.id})
+            if call.handled_in in (None, self._account.era):
+                self._record(call, endpoint.route, response)
+                if endpoint.kept:
+                    self._keep(call, response)
             return response
 
         return answer
@@ -130,7 +139,9 @@ class Responder:
     def refuse(self, request: Request, refusal: Refusal) -> Response:
         """Answer and record a request for which there is no endpoint."""
         response = refusal.response()
-        self._record(self._call(request), None, response)
+        call = self._call(request)
+        response.headers["X-Request-Id"] = call.id
+        self._record(call, None, response)
         return response
 
     def _call(self, request: Request) -> Call:
@@ -153,6 +164,7 @@ class Responder:
         if replaced is not None:
             return replaced
         response = await self._handled(endpoint, call)
+        call.handled_in = self._account.era
         if response.status_code < 300:
             response = await self._suffer(call, endpoint.route, accepted=True) or response
         return response
@@ -168,6 +180,7 @@ class Responder:
     async def _handled(self, endpoint: Endpoint, call: Call) -> Response:
         try:
             self._admit(endpoint, call)
+            self._read_query(endpoint, call)
             return await endpoint.handle(call)
         except Refusal as refusal:
             return refusal.response()
@@ -178,20 +191,29 @@ class Responder:
 
     def _admit(self, endpoint: Endpoint, call: Call) -> None:
         usage = self._account.usage
+        # Looked for again: a reset or a restore while the body came makes tokens of its own.
+        call.token = self._account.tokens.find(call.presented)
         if call.token is None:
             raise invalid_token()
         if not call.token.live(self._account.clock.timestamp()):
             usage.refused(call.token, call.origin)
             raise invalid_token()
         if not call.token.allows(call.ip):
+            usage.turned_away("address_refused", call.token, call.origin)
             raise address_not_allowed()
         if endpoint.counts_as_use:
             usage.used(call.token, call.origin)
         if not call.token.grants(endpoint.scope):
+            usage.turned_away("scope_refused", call.token, call.origin)
             raise insufficient_permissions()
 
+    def _read_query(self, endpoint: Endpoint, call: Call) -> None:
+        given = call.request
+        call.query = read_query(given, known=endpoint.query, strict=self._account.strict)
+        ignored = [name for name in given.query_params if name not in endpoint.query]
+        call.notes += [f"ignored in the query: {safe_name(name)}" for name in ignored]
+
     def _record(self, call: Call, route: str | None, response: Response) -> None:
-        response.headers["X-Request-Id"] = call.id
         self._account.audit.append(
             self._account.clock.timestamp(),
             method=call.request.method,
@@ -203,11 +225,14 @@ class Responder:
         )
 
     def _keep(self, call: Call, response: Response) -> None:
+        headers, body = call.request.headers, call.body.decode("utf-8", "replace")
+        presented = presented_in(headers.raw)
         if not call.complete:
             call.notes.append(f"the body was longer than {LARGEST_BODY} bytes and is cut off here")
+            body = without_cut_secret(body, *presented)
         status = _status(response)
         self._account.exchanges.add(
-            presented=call.presented,
+            presented=presented,
             id=call.id,
             at=self._account.clock.timestamp(),
             seconds=time.perf_counter() - call.began,
@@ -215,10 +240,10 @@ class Responder:
             message_id=call.message_id,
             token_id=call.token.id if call.token is not None else None,
             ip=call.ip,
-            idempotency_key=call.request.headers.get("idempotency-key"),
+            idempotency_key=headers.get("idempotency-key"),
             notes=call.notes,
-            request_headers=shown_headers(call.request.headers.raw, call.presented),
-            request_body=call.body.decode("utf-8", "replace"),
+            request_headers=shown_headers(headers.raw, *presented),
+            request_body=body,
             response_headers=[] if status is None else shown_headers(response.raw_headers),
             response_body="" if status is None else bytes(response.body).decode(),
         )
@@ -227,14 +252,16 @@ class Responder:
 async def read_body(request: Request) -> tuple[bytes, bool]:
     """The request's body, and whether that is all of it: a longer one is cut off.
 
-    Raises ClientDisconnect.
+    What is cut off is read all the same, up to ``MOST_READ``: a client that is still sending when
+    the connection is closed would never see the answer. Raises ClientDisconnect.
     """
-    body = bytearray()
+    body, length = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            return bytes(body[:LARGEST_BODY]), False
-    return bytes(body), True
+        length += len(chunk)
+        body += chunk[: LARGEST_BODY - len(body)]
+        if length > MOST_READ:
+            break
+    return bytes(body), length <= LARGEST_BODY
 
 
 async def read_object(request: Request) -> dict[str, Any]:
@@ -243,14 +270,22 @@ async def read_object(request: Request) -> dict[str, Any]:
     return _as_object(body, complete=complete)
 
 
+async def refuse_fields(request: Request) -> None:
+    """Raise Refusal (400) where the body has any: it is empty, or an empty object."""
+    body, complete = await read_body(request)
+    if body:
+        refuse_unknown(_as_object(body, complete=complete), known=())
+
+
 def read_query(request: Request, *, known: Collection[str], strict: bool = True) -> dict[str, str]:
     """The query's parameters, each once. Raises Refusal (400); unknown ones only where ``strict``."""
     given = request.query_params.multi_items()
     if strict:
         refuse_unknown([name for name, _ in given], known)
-    if len(dict(given)) < len(given):
+    meant = [(name, value) for name, value in given if name in known]
+    if len(dict(meant)) < len(meant):
         raise invalid_request("query — a parameter is given twice")
-    return {name: value for name, value in given if value and name in known}
+    return {name: value for name, value in meant if value}
 
 
 def _as_object(body: bytes, *, complete: bool) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import sqlite3
 import ssl
 import struct
 import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from cmzon_secrets.emulator.account import Account
 from cmzon_secrets.emulator.answers import ABORT
 from cmzon_secrets.emulator.api import make_app
+from cmzon_secrets.emulator.port_owner import is_emulator, owner_of
 from cmzon_secrets.emulator.responder import Responder
 from cmzon_secrets.emulator.state import FLUSH_EVERY
 from cmzon_secrets.errors import ConfigurationError
@@ -34,6 +38,7 @@ STOP_GRACE = 0.3
 
 _LINGER_NONE = struct.pack("ii", 1, 0)  # close() then sends RST and drops what is unsent
 _log = logging.getLogger("cmzon_secrets.emulator")
+_T = TypeVar("_T")
 
 
 class ServerThread:
@@ -66,14 +71,25 @@ class ServerThread:
                 self._loop.call_soon_threadsafe(self._server.stop)
         self._thread.join()
 
-    def stats(self) -> dict[str, Any]:
-        """The account's statistics, taken between two requests."""
-        if self._loop is None or not self._thread.is_alive():
-            raise ConfigurationError("emulator — it is not running")
-        return asyncio.run_coroutine_threadsafe(self._stats(), self._loop).result()
+    def run(self, task: Callable[[Account], Coroutine[Any, Any, _T]]) -> _T:
+        """Do something with the account where alone that is safe: in the server's thread.
 
-    async def _stats(self) -> dict[str, Any]:
-        return self._account.stats()
+        Raises ConfigurationError where the server is stopped before it is done.
+        """
+        if self._loop is None:
+            raise ConfigurationError("emulator — it is not running")
+        doing = task(self._account)
+        try:
+            done = asyncio.run_coroutine_threadsafe(doing, self._loop)
+        except RuntimeError:  # the loop has ended
+            doing.close()
+            raise ConfigurationError("emulator — it is not running") from None
+        try:
+            return done.result()
+        except CancelledError:
+            raise ConfigurationError("emulator — it was stopped meanwhile") from None
+        finally:
+            done.cancel()  # who was interrupted waits no longer
 
     def _run(self) -> None:
         try:
@@ -206,9 +222,18 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen()
     except (OSError, OverflowError) as error:
         listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigurationError(
-            f"emulator port {port} on {host} — {reason}",
-            hint="choose another port from 1 to 65535; 0 takes a free one",
-        ) from error
+        raise _no_port(host, port, error) from error
     return listener
+
+
+def _no_port(host: str, port: int, error: OSError | OverflowError) -> ConfigurationError:
+    """What to say of an address that can't be had, and by whom it is taken."""
+    reason = getattr(error, "strerror", None) or error
+    hint = "choose another port from 1 to 65535; 0 takes a free one"
+    if getattr(error, "errno", None) == errno.EADDRINUSE:
+        owner = owner_of(host, port)
+        if is_emulator(host, port):
+            owner = f"a CMzon emulator, {owner}" if owner else "a CMzon emulator"
+            hint = "use that one, or take a free port with --port 0"
+        reason = f"in use by {owner}" if owner else reason
+    return ConfigurationError(f"emulator port {port} on {host} — {reason}", hint=hint)

@@ -8,13 +8,16 @@ clock, no input, no output.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from enum import StrEnum
 
 from cmzon_secrets.emulator.tokens import IssuedToken
 
-__all__ = ["Stage", "stages"]
+__all__ = ["Stage", "account_of", "stages"]
+
+_PLACE = re.compile(r"-[0-9a-f]{16}", re.ASCII)
 
 
 class Stage(StrEnum):
@@ -30,15 +33,25 @@ class Stage(StrEnum):
 
 
 def stages(tokens: Iterable[IssuedToken], now: float) -> dict[str, Stage]:
-    """The stage of each token by its id; tokens of one name are one account's."""
-    by_name: defaultdict[str, list[IssuedToken]] = defaultdict(list)
+    """The stage of each token by its id, among those of the same account."""
+    by_account: defaultdict[str, list[IssuedToken]] = defaultdict(list)
     for token in tokens:
-        by_name[token.name].append(token)
+        by_account[account_of(token.name)].append(token)
     return {
-        token.id: _stage(token, _in_use(named, now), now)
-        for named in by_name.values()
+        token.id: _stage(token, in_use, now)
+        for named in by_account.values()
+        for in_use in [_in_use(named, now)]
         for token in named
     }
+
+
+def account_of(name: str) -> str:
+    """Whose a token of this name is.
+
+    A rotation puts sixteen digits of its store behind the account's name; the token that it began
+    with, made in the dashboard, has the name alone. They succeed each other all the same.
+    """
+    return name[:-17] if _PLACE.fullmatch(name[-17:]) else name
 
 
 def _in_use(named: list[IssuedToken], now: float) -> IssuedToken | None:

@@ -7,14 +7,15 @@ issued, a revocation. ``kill -9`` loses at most the queue.
 Not thread-safe: only the server's thread uses it while the server runs.
 
 The file says its format in ``user_version``. An older one is brought up to date, a newer one is
-refused and left alone, and one that is damaged is refused and kept aside under another name.
+refused and left alone, and one that is damaged is refused and kept aside under another name. A
+database of another program is left alone too: it may be in use, and renaming it would break it.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,17 @@ CREATE TABLE exchanges (
   recipient TEXT NOT NULL, text TEXT NOT NULL, status INTEGER, message_id TEXT, token_id TEXT,
   ip TEXT NOT NULL, idempotency_key TEXT, notes TEXT NOT NULL, request_headers TEXT NOT NULL,
   request_body TEXT NOT NULL, response_headers TEXT NOT NULL, response_body TEXT NOT NULL);
-CREATE INDEX exchanges_by_recipient ON exchanges (recipient);
+CREATE INDEX exchanges_by_recipient ON exchanges (recipient, status);
+CREATE INDEX audit_failed_sends ON audit (at)
+  WHERE route = 'POST /v1/messages' AND (status IS NULL OR status >= 400);
 """
 _FROM_1 = """
+UPDATE tokens SET promoted_at = first, messages = sent FROM
+  (SELECT token_id, min(accepted_at) AS first, count(*) AS sent FROM messages GROUP BY token_id)
+  WHERE token_id = tokens.id;
+UPDATE tokens SET first_used_at = first FROM
+  (SELECT token_id, min(at) AS first FROM audit GROUP BY token_id)
+  WHERE token_id = tokens.id AND last_used_at IS NOT NULL;
 INSERT INTO days SELECT date(accepted_at, 'unixepoch'), count(*) FROM messages GROUP BY 1;
 INSERT INTO exchanges SELECT seq, request_id, accepted_at, 0, recipient, body, 200, id, token_id,
   '', idempotency_key, '[]', '[]', '', '[]', '' FROM messages;
@@ -67,6 +76,14 @@ DROP TABLE messages;
 """
 REMEMBER = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _TABLES = ("tokens", "token_events", "days", "exchanges", "idempotency", "audit", "meta")
+_OURS = {"tokens", "idempotency", "audit", "meta"}
+"""What every format has: by it a state is told from another program's database."""
+_JSON = {
+    "tokens": ("scopes", "allowed_ips"),
+    "exchanges": ("notes", "request_headers", "response_headers"),
+}
+_BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite keeps beside a database."""
 
 Write = tuple[str, tuple[Any, ...]]
 """A statement and its values."""
@@ -104,11 +121,15 @@ class Journal:
     def __init__(self, path: Path | None) -> None:
         self._queue: list[Write] = []
         self._latest: dict[object, Write] = {}
+        self._path = path
+        self._closed = False
         self.in_memory = path is None
-        try:
-            self._db = _open(path)
-        except sqlite3.Error as error:
-            raise _unusable(path, error) from error
+        with ExitStack() as undo:
+            try:
+                self._db = _open(path, undo)
+            except sqlite3.Error as error:
+                raise _unusable(path, error) from error
+            undo.pop_all()
 
     def later(self, statement: str, row: Sequence[Any], *, replaces: object = None) -> None:
         """Queue a write. Of writes with the same ``replaces`` only the last is kept."""
@@ -156,26 +177,45 @@ class Journal:
                 for statement, row in writes:
                     copy.execute(statement, row)
 
-    def become(self, path: Path) -> None:
-        """Forget everything and hold what ``copy_to`` wrote there: all of it, or nothing.
+    @classmethod
+    def read(cls, path: Path) -> Journal:
+        """What ``copy_to`` wrote there, in memory and brought up to date; the file stays as it is.
 
-        Raises sqlite3.Error.
+        Raises sqlite3.Error where it is damaged, or of a later version.
         """
-        self.now()
-        self._db.execute("ATTACH ? AS copy", (str(path),))
+        journal = cls(None)
         try:
-            with self._db:
-                for table in _TABLES:
-                    self._db.execute(f"DELETE FROM main.{table}")  # noqa: S608  # our own names
-                    self._db.execute(f"INSERT INTO main.{table} SELECT * FROM copy.{table}")  # noqa: S608  # our own names
-        finally:
-            self._db.execute("DETACH copy")
+            with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as copy:
+                copy.backup(journal._db)
+            version = _version_of(journal._db)
+            _check(journal._db)
+            _prepare(journal._db, version)
+            _check_json(journal._db)
+        except BaseException:
+            journal._db.close()
+            raise
+        return journal
+
+    def become(self, other: Journal) -> None:
+        """Forget everything and hold what ``other`` does: all of it, or nothing. Raises sqlite3.Error."""
+        self.now()
+        other.now()
+        other._db.backup(self._db)
+
+    def give_up(self, error: Exception) -> ConfigurationError:
+        """What to say of a state that could not be loaded. It is closed, and kept aside if damaged."""
+        self._closed = True
+        with closing(self._db):
+            return _unusable(self._path, error)
 
     def close(self) -> None:
         """Write what is queued and let go of the file.
 
         Raises ConfigurationError where the last writes were lost.
         """
+        if self._closed:
+            return
+        self._closed = True
         try:
             self.now()
         except sqlite3.Error as error:
@@ -187,20 +227,45 @@ class Journal:
             self._db.close()
 
 
-def _open(path: Path | None) -> sqlite3.Connection:
+def _open(path: Path | None, undo: ExitStack) -> sqlite3.Connection:
+    """The database, ready for use. ``undo`` closes it.
+
+    That comes last: closing would remove the log of one that has to be kept aside as it is.
+    """
+    if path is not None:
+        _check_files(path)
     db = sqlite3.connect(path or ":memory:", timeout=0.0, check_same_thread=False)
-    try:
-        # Exclusive: a second emulator on the same folder is refused instead of mixing its writes.
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.create_function("casefold", 1, str.casefold, deterministic=True)
-        _check(db)
-        _prepare(db)
-    except BaseException:
-        db.close()
-        raise
+    undo.callback(db.close)
+    # Exclusive: a second emulator on the same folder is refused instead of mixing its writes.
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    version = _version_of(db)  # before anything is written
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.create_function("casefold", 1, str.casefold, deterministic=True)
+    _check(db)
+    _prepare(db, version)
+    _check_json(db)
     return db
+
+
+def _check_files(path: Path) -> None:
+    """Raise where a log lies beside no database: SQLite would throw it away without a word."""
+    sizes = [p.stat().st_size if p.exists() else 0 for p in (path, _beside(path, "-wal"))]
+    if sizes[0] == 0 < sizes[1]:
+        raise _Damaged("the database is empty, but its write-ahead log is not")
+
+
+def _version_of(db: sqlite3.Connection) -> int:
+    """The format; 0 for a file without anything in it. Raises where it is not for us to use."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+    if not tables and version == 0:
+        return 0
+    if not tables >= _OURS:
+        raise _NotOurs("it is a database of another program")
+    if not 1 <= version <= _VERSION:
+        raise _NotOurs(f"it has format {version}; this version reads up to {_VERSION}")
+    return int(version)
 
 
 def _check(db: sqlite3.Connection) -> None:
@@ -209,10 +274,8 @@ def _check(db: sqlite3.Connection) -> None:
         raise _Damaged(found)
 
 
-def _prepare(db: sqlite3.Connection) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > _VERSION or version < 0:
-        raise _OtherFormat(f"it has format {version}; this version reads up to {_VERSION}")
+def _prepare(db: sqlite3.Connection, version: int) -> None:
+    """Bring an older format up to date: all of it, or nothing."""
     steps = {0: f"{_SCHEMA} {_ADDED_BY_2}", 1: f"{_ADDED_BY_2} {_FROM_1}"}
     if version in steps:
         db.executescript(
@@ -222,43 +285,75 @@ def _prepare(db: sqlite3.Connection) -> None:
         db.execute("INSERT OR REPLACE INTO meta VALUES ('opened', '')")
 
 
+def _check_json(db: sqlite3.Connection) -> None:
+    """What SQLite takes for text, and is read only when somebody looks."""
+    for table, columns in _JSON.items():
+        broken = " OR ".join(f"NOT json_valid({column})" for column in columns)
+        query = f"SELECT seq FROM {table} WHERE {broken} LIMIT 1"  # noqa: S608  # our own names
+        if (row := db.execute(query).fetchone()) is not None:
+            raise _Damaged(f"row {row[0]} of {table} is not what was written there")
+
+
 class _Damaged(sqlite3.DatabaseError):
     """SQLite reads the file, but what is in it contradicts itself."""
 
 
-class _OtherFormat(sqlite3.DatabaseError):
-    """Written by a later version."""
+class _NotOurs(sqlite3.DatabaseError):
+    """Written by a later version, or by another program."""
 
 
-def _unusable(path: Path | None, error: sqlite3.Error) -> ConfigurationError:
-    """What to say of a file that could not be opened; a damaged one is moved aside."""
-    if isinstance(error, _OtherFormat):
+def _unusable(path: Path | None, error: Exception) -> ConfigurationError:
+    """What to say of a state that cannot be used; a damaged one is moved aside."""
+    if isinstance(error, _NotOurs):
         hint = "use the version that wrote it, or choose another --state folder"
     elif path is not None and _is_damage(error):
-        kept = keep_aside(path)
-        return ConfigurationError(
-            f"emulator state {path} — damaged: {error}",
-            hint=f"kept as {kept}; start again for an empty account, or put a copy in its place",
-        )
+        why = getattr(error, "details", None) or error
+        return ConfigurationError(f"emulator state {path} — damaged: {why}", hint=_aside(path))
     else:
-        hint = "stop the emulator that uses it, or choose another --state folder"
+        hint = "stop the emulator that uses it, make room, or choose another --state folder"
     return ConfigurationError(f"emulator state {path} — {error}", hint=hint)
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
+def _is_damage(error: Exception) -> bool:
+    """Locks, full disks and failing ones are not: what cannot be read now may be whole."""
+    if isinstance(error, _Damaged) or not isinstance(error, sqlite3.Error):
+        return True  # it was read, and is not what was written
     code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, _Damaged) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    if code is None:  # not SQLite's complaint but Python's: of text that is not UTF-8
+        return isinstance(error, sqlite3.OperationalError)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the rest tells where
+
+
+def _aside(path: Path) -> str:
+    """Keep it aside; where it is now, and what to do."""
+    try:
+        kept = keep_aside(path)
+    except OSError as error:
+        return f"it could not be moved aside ({error.strerror}); choose another --state folder"
+    return f"kept as {kept}; start again for an empty account, or put a copy in its place"
 
 
 def keep_aside(path: Path) -> Path:
-    """Give a database, with what SQLite keeps beside it, a name that no emulator opens."""
-    number = next(n for n in count(1) if not path.with_name(f"{path.name}.damaged-{n}").exists())
-    kept = path.with_name(f"{path.name}.damaged-{number}")
-    for suffix in ("-wal", "-shm", ""):
-        beside = path.with_name(path.name + suffix)
-        if beside.exists():
-            beside.replace(kept.with_name(kept.name + suffix))
+    """Give a database, with what SQLite keeps beside it, a name that no emulator opens.
+
+    The database goes first. Where that is all that happens, a log is left without one, which is
+    found at the next start and kept too; the other way round, the database without its newest
+    entries could pass for a whole one. Raises OSError.
+    """
+    names = (path.with_name(f"{path.name}.damaged-{n}") for n in count(1))
+    kept = next(name for name in names if not _any_exists(name))
+    for suffix in ("", *_BESIDE):
+        with suppress(FileNotFoundError):
+            _beside(path, suffix).rename(_beside(kept, suffix))
     return kept
+
+
+def _any_exists(path: Path) -> bool:
+    return any(_beside(path, suffix).exists() for suffix in ("", *_BESIDE))
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
 def _batches(writes: Sequence[Write]) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:

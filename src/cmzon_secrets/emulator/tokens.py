@@ -44,6 +44,9 @@ AUDIT = "audit:read"
 MESSAGING = "whatsapp_business"
 SCOPES = (SEND, MANAGE, AUDIT, MESSAGING)
 
+LONGEST_NAME = 200
+"""Characters."""
+MOST_ADDRESSES = 100
 LONGEST_LIFE = 100 * 366 * 24 * 3600.0
 """Seconds; beyond it ``expires_in`` is a mistake in the unit."""
 
@@ -69,10 +72,10 @@ class TokenWish:
         """Raises Refusal (400) naming the field, the scope or the address at fault."""
         fields = Fields(body, known=("name", "scopes", "expires_in", "allowed_ips"), strict=strict)
         wish = cls(
-            name=fields.text("name", longest=200),
+            name=fields.text("name", longest=LONGEST_NAME),
             scopes=tuple(fields.texts("scopes", most=len(SCOPES) + 16)),
             expires_in=fields.number("expires_in", least=1, most=LONGEST_LIFE),
-            allowed_ips=tuple(fields.texts("allowed_ips", most=100)),
+            allowed_ips=tuple(fields.texts("allowed_ips", most=MOST_ADDRESSES)),
         )
         _check_scopes(fields, wish.scopes)
         _networks(wish.allowed_ips)
@@ -188,7 +191,8 @@ class Tokens:
     ) -> IssuedToken:
         """Create a token, or find the one that the same key made; it survives what comes next."""
         before = self._keys.made_by(use)
-        if before is not None:
+        if before is not None:  # its value is told once more
+            self._history.append(now, "repeated", before, origin)
             return self._by_id[before]
         token = self._new(wish, now)
         key_row = [(INSERT_KEY, use.row(token.id))] if use is not None else []

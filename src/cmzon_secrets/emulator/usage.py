@@ -15,6 +15,9 @@ __all__ = ["ACTIVITY_KEPT", "Usage"]
 ACTIVITY_KEPT = 900
 """Seconds for which the messages of each second are remembered, by token."""
 
+_ONCE = ("refused", "address_refused", "scope_refused")
+"""Told once for each token and address: what is refused is tried again and again."""
+
 
 class Usage:
     """The notes on every token, kept with it, and the turning points, kept in the history."""
@@ -27,7 +30,7 @@ class Usage:
         self._clock = clock
         self._changes = changes
         self._seen_from = history.known("used_from") | history.known("first_used")
-        self._refused_from = history.known("refused")
+        self._turned_away = {(event, *who) for event in _ONCE for who in history.known(event)}
         self._expired = {token_id for token_id, _ in history.known("expired")}
         self._expired |= {token_id for token_id, _ in history.known("expired_now")}
         self._activity: defaultdict[str, Counter[int]] = defaultdict(Counter)
@@ -65,10 +68,15 @@ class Usage:
         """A dead token was used."""
         token.refused += 1
         token.last_refused_at = self._clock.timestamp()
-        if (token.id, origin.ip) not in self._refused_from:
-            self._refused_from.add((token.id, origin.ip))
-            self._turn("refused", token, origin)
+        self.turned_away("refused", token, origin)
         self._tokens.note_use(token)
+
+    def turned_away(self, event: str, token: IssuedToken, origin: Origin) -> None:
+        """A token was not let in: ``refused``, ``address_refused`` or ``scope_refused``."""
+        told = (event, token.id, origin.ip)
+        if told not in self._turned_away:
+            self._turned_away.add(told)
+            self._turn(event, token, origin)
 
     def notice_expiries(self) -> None:
         """Note the tokens whose time is over."""

@@ -119,20 +119,44 @@ def test_every_name_of_this_machine_may_control(api, host):
 @pytest.mark.parametrize(
     ("method", "path", "nearest"),
     [
-        ("POST", "/v1/message", "POST /v1/messages"),
-        ("POST", "/v1/messages/", "POST /v1/messages"),
-        ("GET", "/v1/token", "GET /v1/tokens"),
-        ("GET", "/_emulator/stat", "GET /_emulator/stats"),
-        ("POST", "/oauth/token", "POST /v1/tokens"),
+        ("POST", "/v1/message", ["POST /v1/messages"]),
+        ("POST", "/v1/messages/", ["POST /v1/messages"]),
+        ("POST", "/v2/messages", ["POST /v1/messages"]),
+        ("GET", "/v1/token", ["GET /v1/tokens", "POST /v1/tokens", "GET /v1/tokens/self"]),
+        ("GET", "/_emulator/stat", ["GET /_emulator/stats"]),
+        ("POST", "/_emulator/wait", ["POST /_emulator/messages/wait"]),
+        ("POST", "/oauth/token", ["POST /v1/tokens"]),
+        (
+            *("POST", "/v1/tokens/tok_x/expire"),
+            ["POST /_emulator/tokens/{id}/expire", "DELETE /v1/tokens/{id}"],
+        ),
     ],
 )
-def test_an_unknown_route_is_404_and_names_the_nearest_known_one(api, method, path, nearest):
+def test_an_unknown_route_is_404_and_names_the_nearest_known_ones(api, method, path, nearest):
     answer = api.http.request(method, path)
-    assert api.details(answer, 404) == f"Nearest known route: {nearest}"
+    several = "s" if len(nearest) > 1 else ""
+    assert api.details(answer, 404) == f"Nearest known route{several}: {', '.join(nearest)}"
     assert "x-request-id" in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/", "//", "/" + "x" * 60_000, "/x" * 30_000, "/%00/%ff"])
+def test_whatever_is_asked_for_some_known_route_is_the_nearest(api, path):
+    assert api.details(api.http.get(path), 404).startswith("Nearest known route")
+
+
+def test_what_was_asked_for_is_not_repeated_where_it_may_hold_a_token(api):
+    token = api.issue()["token"]
+    for path in (f"/v1/tokens/{token}/revoke", f"/v1/message/{token}"):
+        assert token not in api.http.post(path).text
 
 
 def test_a_known_path_with_another_method_is_405_and_names_the_right_one(api):
     answer = api.http.get("/v1/messages")
     assert api.details(answer, 405) == "Nearest known route: POST /v1/messages"
     assert answer.headers["allow"] == "POST"
+
+
+def test_a_known_path_with_another_method_names_every_right_one_and_no_other(api):
+    answer = api.http.put("/_emulator/faults")
+    routes = [f"{method} /_emulator/faults" for method in ("POST", "GET", "DELETE")]
+    assert api.details(answer, 405) == f"Nearest known routes: {', '.join(routes)}"

@@ -1,21 +1,24 @@
 """What survives a restart, and what survives kill -9."""
 
+import hashlib
 import json
 import os
 import resource
+import signal
 import sqlite3
 import stat
 import subprocess
 import sys
 import time
 import traceback
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from cmzon_secrets.emulator import Emulator
 from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.state import Journal
+from cmzon_secrets.emulator.state import Journal, _is_damage
 from cmzon_secrets.emulator.tokens import deriving
 from cmzon_secrets.errors import ConfigurationError
 
@@ -115,20 +118,310 @@ def test_two_emulators_cannot_share_a_state_folder(tmp_path):
         pass  # the refused one holds nothing
 
 
-def test_a_state_file_that_is_no_database_is_refused(tmp_path):
-    (tmp_path / "emulator.db").write_bytes(b"not a database" * 1000)
-    with pytest.raises(ConfigurationError, match="not a database"):
-        Emulator(state=tmp_path).start()
+def test_a_state_of_a_later_version_is_refused_and_left_byte_for_byte_alone(used):
+    edit(used, "PRAGMA journal_mode = DELETE", "PRAGMA user_version = 99")
+    before = files(used)
+    refused = refusal(used)
+    assert "it has format 99; this version reads up to 2" in refused.message
+    assert refused.hint == "use the version that wrote it, or choose another --state folder"
+    assert files(used) == before
 
 
-def test_a_state_of_a_later_version_is_refused_and_left_alone(tmp_path):
-    with Emulator(state=tmp_path):
-        pass
-    with sqlite3.connect(tmp_path / "emulator.db") as db:
+def test_a_later_version_that_was_killed_finds_everything_it_had_written(used):
+    with closing(sqlite3.connect(used / "emulator.db")) as db:
+        db.execute("PRAGMA wal_autocheckpoint = 0")
         db.execute("PRAGMA user_version = 99")
+        left = files(used)
+    for name, content in left.items():
+        (used / name).write_bytes(content)
+    assert "format 99" in refusal(used).message
+    assert not list(used.glob("*damaged*"))
+    assert query(used, "PRAGMA user_version") == [(99,)]
+    assert query(used, "SELECT count(*) FROM exchanges") == [(40,)]
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 7])
+def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path, version):
+    database = tmp_path / "emulator.db"
+    edit(tmp_path, "CREATE TABLE games (name)", f"PRAGMA user_version = {version}")
+    before = database.read_bytes()
+    assert "a database of another program" in refusal(tmp_path).message
+    assert database.read_bytes() == before
+    assert not list(tmp_path.glob("*damaged*"))
+
+
+def garbage(database):
+    database.write_bytes(b"not a database" * 1000)
+
+
+def truncated(database):
+    database.write_bytes(database.read_bytes()[:-5000])
+
+
+def page_overwritten(database):
+    content = bytearray(database.read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 4096] = bytes(reversed(content[middle : middle + 4096]))
+    database.write_bytes(content)
+
+
+def garbage_beside_its_log(database):
+    garbage(database)
+    Path(f"{database}-wal").write_bytes(b"what was written last")
+
+
+def emptied_beside_its_log(database):
+    database.write_bytes(b"")
+    Path(f"{database}-wal").write_bytes(b"what was written last")
+
+
+DAMAGES = [garbage, garbage_beside_its_log, truncated, page_overwritten, emptied_beside_its_log]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_state_is_refused_kept_aside_and_the_next_start_begins_anew(
+    used, damage, connect
+):
+    database = used / "emulator.db"
+    damage(database)
+    damaged = files(used)
+    kept = used / "emulator.db.damaged-1"
+    refused = refusal(used)
+    assert f"emulator state {database} — damaged: " in refused.message
+    assert f"kept as {kept}; start again for an empty account" in refused.hint
+    assert kept.read_bytes() == damaged["emulator.db"]
+    log = files(used).get("emulator.db.damaged-1-wal", b"")
+    assert log == damaged.get("emulator.db-wal", b"")
+    with Emulator(state=used) as emulator:
+        api = connect(emulator)
+        assert api.messages() == 0
+        assert api.send().status_code == 200
+    assert kept.read_bytes() == damaged["emulator.db"]
+
+
+BROKEN_ROWS = [
+    "UPDATE tokens SET scopes = '[\"messages:send'",
+    "UPDATE tokens SET scopes = 'null'",
+    "UPDATE tokens SET allowed_ips = '[\"nowhere\"]'",
+    "UPDATE tokens SET name = CAST(x'ff' AS TEXT)",
+    "UPDATE exchanges SET notes = ''",
+    "UPDATE exchanges SET request_headers = '[[\"a\", '",
+    "UPDATE days SET day = 'yesterday'",
+    "INSERT OR REPLACE INTO meta VALUES ('shift', 'far')",
+    "INSERT OR REPLACE INTO meta VALUES ('busiest', 'many')",
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN_ROWS)
+def test_rows_that_are_not_what_was_written_there_are_damage_too(used, broken):
+    edit(used, broken)
+    assert "damaged" in refusal(used).message
+    assert (used / "emulator.db.damaged-1").exists()
+    with Emulator(state=used):
+        pass
+
+
+def test_what_was_kept_aside_before_is_never_overwritten(tmp_path):
+    database = tmp_path / "emulator.db"
+    (tmp_path / "emulator.db.damaged-2-wal").write_bytes(b"a log whose database is gone")
+    for number in (1, 3, 4):
+        database.write_bytes(b"not a database, time %d" % number * 100)
+        assert f"damaged-{number};" in refusal(tmp_path).hint
+    for number in (1, 3, 4):
+        kept = (tmp_path / f"emulator.db.damaged-{number}").read_bytes()
+        assert kept.startswith(b"not a database, time %d" % number)
+    assert (tmp_path / "emulator.db.damaged-2-wal").read_bytes() == b"a log whose database is gone"
+
+
+def test_a_move_aside_that_is_cut_short_leaves_no_log_that_a_new_database_could_take_for_its_own(
+    used, monkeypatch
+):
+    database, log = used / "emulator.db", used / "emulator.db-wal"
+    garbage(database)
+    log.write_bytes(b"what was written last")
+    rename, moved = Path.rename, []
+
+    def renamed_once(path, target):
+        if moved:
+            raise KeyboardInterrupt  # stands for kill -9
+        moved.append(path)
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", renamed_once)
+        with pytest.raises(KeyboardInterrupt):
+            Journal(database)
+    assert not database.exists()
+    assert "its write-ahead log is not" in refusal(used).message
+    assert (used / "emulator.db.damaged-2-wal").read_bytes() == b"what was written last"
+    assert not log.exists()
+
+
+def test_a_damaged_state_that_cannot_be_moved_is_refused_all_the_same(used, monkeypatch):
+    garbage(used / "emulator.db")
+
+    def cannot(path, target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "rename", cannot)
+    assert "could not be moved aside (Operation not permitted)" in refusal(used).hint
+
+
+def test_a_lock_is_not_damage_and_moves_nothing(used):
+    held = sqlite3.connect(used / "emulator.db")
+    held.execute("BEGIN EXCLUSIVE")
+    try:
+        assert "database is locked" in refusal(used).message
+    finally:
+        held.close()
+    assert_whole(used)
+
+
+def test_a_log_that_cannot_be_opened_is_not_damage_and_moves_nothing(used):
+    (used / "emulator.db-wal").mkdir()
+    assert "unable to open database file" in refusal(used).message
+    (used / "emulator.db-wal").rmdir()
+    assert_whole(used)
+
+
+def test_a_full_disk_is_not_damage_and_moves_nothing(used):
+    program = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from cmzon_secrets.emulator.state import Journal\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "Journal(Path(sys.argv[1]))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(used / "emulator.db")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ConfigurationError" in ended.stderr
+    assert "damaged" not in ended.stderr
+    assert_whole(used)
+
+
+@pytest.mark.parametrize(
+    ("code", "damaged"),
+    [
+        (sqlite3.SQLITE_CORRUPT, True),
+        (sqlite3.SQLITE_CORRUPT_INDEX, True),
+        (sqlite3.SQLITE_NOTADB, True),
+        (sqlite3.SQLITE_IOERR, False),
+        (sqlite3.SQLITE_IOERR_READ, False),
+        (sqlite3.SQLITE_BUSY, False),
+        (sqlite3.SQLITE_CANTOPEN, False),
+        (sqlite3.SQLITE_FULL, False),
+        (sqlite3.SQLITE_READONLY, False),
+    ],
+)
+def test_only_what_says_that_the_file_is_broken_is_damage(code, damaged):
+    error = sqlite3.DatabaseError("as SQLite says it")
+    error.sqlite_errorcode = code
+    assert _is_damage(error) is damaged
+
+
+OLD_FORMAT = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE tokens (
+  seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL UNIQUE,
+  name TEXT NOT NULL, scopes TEXT NOT NULL, allowed_ips TEXT NOT NULL, created_at REAL NOT NULL,
+  expires_at REAL, revoked_at REAL, last_used_at REAL, last_used_ip TEXT);
+CREATE TABLE messages (
+  seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, recipient TEXT NOT NULL, body TEXT NOT NULL,
+  token_id TEXT NOT NULL, request_id TEXT NOT NULL, accepted_at REAL NOT NULL,
+  idempotency_key TEXT);
+CREATE TABLE idempotency (
+  route TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, result_id TEXT NOT NULL,
+  PRIMARY KEY (route, key)) WITHOUT ROWID;
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY, at REAL NOT NULL, method TEXT NOT NULL, route TEXT, status INTEGER,
+  token_id TEXT, ip TEXT NOT NULL, request_id TEXT NOT NULL);
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture
+def old(tmp_path, connect):
+    """A folder as format 1 left it: a live token that sent two messages, one that never did."""
+    (tmp_path / "token-secret").write_text("11" * 32)
+    with Emulator(state=tmp_path / "new") as emulator:  # for a fingerprint of today's body
+        connect(emulator).send(key="k1")
+    ((fingerprint,),) = query(tmp_path / "new", "SELECT fingerprint FROM idempotency")
+    value = deriving(bytes.fromhex("11" * 32))
+    with closing(sqlite3.connect(tmp_path / "emulator.db")) as db, db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(OLD_FORMAT)
+        for seq, token_id, name in ((1, "tok_a", "emulator-admin"), (2, "tok_b", "acme")):
+            digest = hashlib.sha256(value(token_id).encode()).hexdigest()
+            scopes = '["messages:send", "tokens:manage", "audit:read"]'
+            used = (2000.0, "127.0.0.1") if name == "acme" else (None, None)
+            row = (seq, token_id, digest, name, scopes, "[]", 1000.0, None, None, *used)
+            db.execute(f"INSERT INTO tokens VALUES ({', '.join('?' * 11)})", row)
+        for seq, at in ((1, 1500.0), (2, 2000.0)):
+            row = (seq, f"msg_{seq}", f"+123456789{seq}", f"text {seq}", "tok_b", f"req_{seq}", at)
+            db.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, f"k{seq}"))
+            row = (seq, at, "POST", "POST /v1/messages", 200, "tok_b", "127.0.0.1", f"req_{seq}")
+            db.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        db.execute(
+            "INSERT INTO idempotency VALUES ('POST /v1/messages', 'k1', ?, 'msg_1')", (fingerprint,)
+        )
+        db.execute("INSERT INTO meta VALUES ('admin', 'tok_a')")
+        db.execute("INSERT INTO meta VALUES ('shift', '86400.0')")
     db.close()
-    with pytest.raises(ConfigurationError, match="format 99"):
-        Emulator(state=tmp_path).start()
+    return tmp_path, value("tok_b")
+
+
+def test_a_state_of_format_1_is_brought_up_to_date_with_everything_in_it(old, connect):
+    folder, value = old
+    for messages in (2, 3):  # the second start finds format 2
+        with Emulator(state=folder) as emulator:
+            api = connect(emulator)
+            assert api.messages() == messages
+            assert api.control("clock", advance=0)["shift"] == 86400.0
+            assert api.send(value, key="k1").json()["id"] == "msg_1"
+            assert api.send(value).status_code == 200
+            first, second, *_ = api.call("GET", "/v1/audit").json()["data"]
+            assert [first["request_id"], second["request_id"]] == ["req_1", "req_2"]
+    kept = query(folder, "SELECT recipient, text, status, message_id, at FROM exchanges LIMIT 2")
+    assert kept == [
+        ("+1234567891", "text 1", 200, "msg_1", 1500.0),
+        ("+1234567892", "text 2", 200, "msg_2", 2000.0),
+    ]
+    noted = "SELECT name, messages, promoted_at FROM tokens ORDER BY seq"
+    assert query(folder, noted) == [("emulator-admin", 0, None), ("acme", 4, 1500.0)]
+    began = "SELECT first_used_at FROM tokens WHERE name = 'acme'"
+    assert query(folder, began) == [(1500.0,)]
+    assert query(folder, "SELECT accepted FROM days WHERE day = '1970-01-01'") == [(2,)]
+    assert query(folder, "PRAGMA user_version") == [(2,)]
+
+
+def test_kill_9_in_the_middle_of_bringing_it_up_to_date_leaves_format_1_whole(old):
+    folder, _ = old
+    program = (
+        "import os, signal, sqlite3, sys\n"
+        "from pathlib import Path\n"
+        "from cmzon_secrets.emulator.state import Journal\n"
+        "class Dying(sqlite3.Connection):\n"
+        "    def executescript(self, script):\n"
+        "        before, last, _ = script.partition('DROP TABLE messages;')\n"
+        "        assert last\n"
+        "        super().executescript(before + last)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "connect = sqlite3.connect\n"
+        "sqlite3.connect = lambda *args, **kw: connect(*args, factory=Dying, **kw)\n"
+        "Journal(Path(sys.argv[1]))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(folder / "emulator.db")], check=False
+    )
+    assert ended.returncode == -signal.SIGKILL
+    assert query(folder, "PRAGMA user_version") == [(1,)]
+    assert query(folder, "SELECT count(*) FROM messages") == [(2,)]
+    with Emulator(state=folder) as emulator:
+        assert emulator.stats()["messages"] == 2
 
 
 @pytest.mark.parametrize("secret", [None, "00" * 32, "zz", ""])
@@ -229,6 +522,45 @@ def test_a_state_folder_that_cannot_be_written_is_refused_without_showing_a_secr
     assert "cmz_" not in shown
     assert (tmp_path / "token-secret").read_text().strip() not in shown
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.fixture
+def used(tmp_path, connect):
+    """A folder whose emulator is stopped, with a token and some messages in it."""
+    with Emulator(state=tmp_path, limits=False) as emulator:
+        api = connect(emulator)
+        token = api.issue()["token"]
+        for n in range(40):
+            api.send(token, key=f"k{n}")
+    return tmp_path
+
+
+def refusal(folder):
+    """Why an emulator does not start there."""
+    with pytest.raises(ConfigurationError) as refused:
+        Emulator(state=folder).start()
+    return refused.value
+
+
+def files(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+def edit(folder, *statements):
+    with closing(sqlite3.connect(folder / "emulator.db")) as db, db:
+        for statement in statements:
+            db.execute(statement)
+
+
+def query(folder, statement):
+    with closing(sqlite3.connect(folder / "emulator.db")) as db:
+        return db.execute(statement).fetchall()
+
+
+def assert_whole(folder):
+    assert not list(folder.glob("*damaged*"))
+    with Emulator(state=folder) as emulator:
+        assert emulator.stats()["messages"] == 40
 
 
 class Attached:

@@ -17,10 +17,11 @@ from cmzon_secrets.emulator.history import Origin
 from cmzon_secrets.emulator.limits import Quota
 from cmzon_secrets.emulator.responder import client_address, read_object
 
-__all__ = ["FARTHEST_SHIFT", "Rehearsing", "parse_quota", "parse_shift"]
+__all__ = ["FARTHEST_SHIFT", "LARGEST_QUOTA", "Rehearsing", "parse_quota", "parse_shift"]
 
 FARTHEST_SHIFT = 100 * 366 * 24 * 3600.0
 """Seconds from the machine's own time."""
+LARGEST_QUOTA = 10**9
 
 
 class Rehearsing:
@@ -103,7 +104,7 @@ def parse_quota(body: dict[str, Any], now: Quota) -> Quota:
     """New limits; one that is not given stays, null lifts it. Raises Refusal naming the field."""
     fields = Fields(body, known=("per_second", "per_day"))
     given = {
-        name: fields.integer(name, least=1, most=10**9)
+        name: fields.integer(name, least=1, most=LARGEST_QUOTA)
         for name in ("per_second", "per_day")
         if name in body
     }

@@ -59,18 +59,19 @@ async def _events(site: Site) -> AsyncIterator[str]:
     with site.account.changes.watched() as watcher:
         yield f"retry: {RETRY}\n\n"
         stopping = asyncio.ensure_future(site.stopping.wait())
+        changed = asyncio.ensure_future(watcher.changed())
         try:
             while not stopping.done():
-                changed = asyncio.ensure_future(watcher.changed())
                 await asyncio.wait(
                     {changed, stopping}, timeout=BEAT, return_when=asyncio.FIRST_COMPLETED
                 )
                 if not changed.done():
-                    changed.cancel()
                     yield ": alive\n\n"
                     continue
                 yield f"event: changed\ndata: {' '.join(sorted(changed.result()))}\n\n"
                 with suppress(TimeoutError):
                     await asyncio.wait_for(site.stopping.wait(), GATHER)
+                changed = asyncio.ensure_future(watcher.changed())
         finally:
+            changed.cancel()
             stopping.cancel()

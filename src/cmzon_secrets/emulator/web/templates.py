@@ -28,6 +28,7 @@ def make_environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # as the API documents them
     environment.filters |= {
         "visible": visible,
         "rfc3339": format_time,

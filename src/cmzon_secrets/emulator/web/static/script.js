@@ -3,12 +3,15 @@
 // carries over what differs. Nothing is ever parsed from a string here (Trusted Types forbid it).
 "use strict";
 
-const PATIENCE = 250; // milliseconds between two looks
+const PATIENCE = 250; // milliseconds between two looks, at least
+const IDLE = 3; // and this many times what the last one took: a long page must not look all the time
+const TOO_LONG = 15000; // milliseconds for one look
+const body = document.body;
 const live = document.getElementById("live");
-const topics = document.body.dataset.topics.split(" ").filter(Boolean);
-const began = performance.now();
-let now = Number(document.body.dataset.now);
-let readAt = began;
+const said = document.getElementById("said");
+const topics = body.dataset.topics.split(" ").filter(Boolean);
+let now = Number(body.dataset.now); // the account's time, in Unix seconds, when the page was rendered
+let readAt = performance.now();
 
 // --- carrying over -------------------------------------------------------------------------
 
@@ -24,35 +27,51 @@ function carry(old, fresh) {
   }
 }
 
+// What the reader opened stays open.
 function carryAttributes(old, fresh) {
   for (const { name } of [...old.attributes]) {
     if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
   }
-  for (const { name, value } of [...fresh.attributes]) {
+  for (const { name, value } of fresh.attributes) {
     if (name !== "open" && old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
 }
 
 // Children with an id are the same thing wherever they stand; the others are told by their place.
+// Whatever can stay is not moved: an element that moves loses focus, selection and scroll position.
 function carryChildren(old, fresh) {
-  const known = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
+  const known = removeAllBut(new Set(Array.from(fresh.children, idOf)), old);
   let at = old.firstChild;
   for (const child of fresh.childNodes) {
-    const here = at && !at.id && !child.id && at.nodeName === child.nodeName ? at : null;
-    const match = child.id ? known.get(child.id) : here;
-    if (!match) {
-      old.insertBefore(document.importNode(child, true), at);
-      continue;
-    }
-    if (match === at) at = at.nextSibling;
-    else old.insertBefore(match, at);
-    carry(match, child);
+    const match = known.get(idOf(child)) ?? (alike(at, child) ? at : null);
+    while (at && match && at !== match && !idOf(at)) at = remove(at);
+    if (match && match === at) at = at.nextSibling;
+    else old.insertBefore(match ?? document.importNode(child, true), at);
+    if (match) carry(match, child);
   }
-  while (at) {
-    const next = at.nextSibling;
-    at.remove();
-    at = next;
+  while (at) at = remove(at);
+}
+
+function removeAllBut(wanted, parent) {
+  const known = new Map();
+  for (const child of [...parent.children].filter(idOf)) {
+    if (wanted.has(idOf(child))) known.set(idOf(child), child);
+    else child.remove();
   }
+  return known;
+}
+
+const alike = (old, fresh) => old && !idOf(old) && !idOf(fresh) && old.nodeName === fresh.nodeName;
+
+// Not node.id: a form has its field of that name there.
+function idOf(node) {
+  return node.nodeType === Node.ELEMENT_NODE ? node.getAttribute("id") : null;
+}
+
+function remove(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
 }
 
 // --- looking again -------------------------------------------------------------------------
@@ -61,59 +80,62 @@ let looking = false;
 let again = false;
 
 function look() {
-  if (looking || document.hidden) {
-    again = true;
-    return;
-  }
+  again = looking || document.hidden;
+  if (again) return;
   looking = true;
-  again = false;
+  const began = performance.now();
   const request = new XMLHttpRequest();
   request.open("GET", location.href);
   request.responseType = "document";
+  request.timeout = TOO_LONG;
   request.onloadend = () => {
     if (request.status === 200 && request.response) show(request.response);
-    setTimeout(() => {
-      looking = false;
-      if (again) look();
-    }, PATIENCE);
+    setTimeout(rested, Math.max(PATIENCE, IDLE * (performance.now() - began)));
   };
   request.send();
+}
+
+function rested() {
+  looking = false;
+  if (again) look();
 }
 
 function show(fresh) {
   now = Number(fresh.body.dataset.now);
   readAt = performance.now();
-  const csrf = fresh.querySelector("input[name=csrf]")?.value;
+  ready(fresh);
+  const focused = document.activeElement;
   for (const part of document.querySelectorAll("[data-live]")) {
     const other = fresh.getElementById(part.id);
-    if (!other) continue;
-    const atEnd = part.scrollHeight - part.scrollTop - part.clientHeight < 40;
-    carry(part, other);
-    if (part.hasAttribute("data-end") && atEnd) part.scrollTop = part.scrollHeight;
+    if (other) carry(part, other);
   }
-  if (csrf) for (const field of document.querySelectorAll("input[name=csrf]")) field.value = csrf;
-  ready(document);
+  if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
+  renewForms(fresh.querySelector("input[name=csrf]")?.value);
 }
+
+// The emulator may have been started anew since the page was loaded.
+function renewForms(csrf) {
+  if (!csrf) return;
+  for (const field of document.querySelectorAll("input[name=csrf]")) field.value = csrf;
+}
+
+// --- following -----------------------------------------------------------------------------
 
 // A hidden page lets go of its stream: a browser has only six connections to one address.
 let stream = null;
-let broken = false;
 
 function follow() {
   if (stream || document.hidden) return;
   stream = new EventSource("/dashboard/events");
   stream.onopen = () => {
     say("live");
-    if (broken || again) look();
-    broken = false;
+    look(); // for what happened since the page was rendered, or while the stream was broken
   };
   stream.onerror = () => {
-    broken = true;
     say("reconnecting…");
-    if (stream.readyState === EventSource.CLOSED) {
-      leave();
-      setTimeout(follow, 2000);
-    }
+    if (stream.readyState !== EventSource.CLOSED) return; // the browser comes back by itself
+    leave();
+    setTimeout(follow, 2000);
   };
   stream.addEventListener("changed", (event) => {
     if (event.data.split(" ").some((topic) => topics.includes(topic))) look();
@@ -142,6 +164,7 @@ function tick() {
   }
 }
 
+// As the server words it.
 function duration(seconds) {
   let left = Math.floor(seconds);
   const parts = [];
@@ -154,40 +177,55 @@ function duration(seconds) {
   return shown.map(([count, unit]) => `${count} ${unit}`).join(" ");
 }
 
-async function copy(button) {
-  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-  const label = button.textContent;
-  button.textContent = "Copied";
-  setTimeout(() => { button.textContent = label; }, 1500);
+async function copy(source) {
+  try {
+    await navigator.clipboard.writeText(source.value ?? source.textContent);
+    tell("Copied");
+  } catch {
+    if (source.select) source.select();
+    else getSelection().selectAllChildren(source);
+    tell("Selected: copy it with Ctrl+C");
+  }
 }
 
+let silence;
+
+function tell(text) {
+  said.textContent = text;
+  clearTimeout(silence);
+  silence = setTimeout(() => { said.textContent = ""; }, 2000);
+}
+
+// What works with a script only is hidden until there is one.
 function ready(root) {
   for (const button of root.querySelectorAll("button[data-copy][hidden]")) button.hidden = false;
 }
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-copy]");
-  if (button) copy(button);
+  if (button) copy(document.getElementById(button.dataset.copy));
 });
 
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest("input, textarea, select");
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
   const search = document.querySelector("input[type=search]");
-  if (event.key === "/" && !typing && search) {
-    event.preventDefault();
-    search.focus();
-  }
+  if (!search || event.target.closest("input, textarea, select")) return;
+  event.preventDefault();
+  search.focus();
 });
 
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) leave();
-  else if (topics.length) {
-    again = true;
-    follow();
-  }
+  else follow();
+});
+
+// A page that was left by a link on it is found as it was left.
+const scrollers = document.querySelectorAll("[data-keep-scroll]");
+for (const part of scrollers) part.scrollTop = Number(sessionStorage.getItem(part.id));
+addEventListener("pagehide", () => {
+  for (const part of scrollers) sessionStorage.setItem(part.id, part.scrollTop);
 });
 
 ready(document);
-for (const part of document.querySelectorAll("[data-end]")) part.scrollTop = part.scrollHeight;
 setInterval(tick, 1000);
-if (topics.length) follow();
+follow();

@@ -1,0 +1,228 @@
+"""Where on a picture each moment of a token lies: bars, marks, the axis.
+
+Pure geometry: no clock, no input, no output. Places are percent of the picture's width, so that one
+rendering fits every screen; moments are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from cmzon_secrets.emulator.tokens import IssuedToken
+
+__all__ = [
+    "MARKS",
+    "Bar",
+    "Mark",
+    "Tick",
+    "Window",
+    "bars",
+    "ended_at",
+    "fitting",
+    "marks",
+    "since_the_first",
+    "successions",
+    "ticks",
+    "trailing",
+]
+
+SHORTEST = 60.0
+"""Seconds; what a window spans at least, so that the beginning of a story is not one fat bar."""
+FITTED = 8
+"""How many of the newest tokens a fitted window begins early enough for."""
+MARGIN = 0.02
+"""How much of a fitted window lies before its first moment."""
+MOST_TICKS = 9
+APART = 1.1
+"""Percent; marks that are nearer are drawn side by side."""
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+_STEPS = (
+    *(1, 2, 5, 10, 15, 30),
+    *(n * MINUTE for n in (1, 2, 5, 10, 15, 30)),
+    *(n * HOUR for n in (1, 2, 3, 6, 12)),
+    *(n * DAY for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)),
+)
+
+
+def _first_use(token: IssuedToken) -> float | None:
+    """None where it was the first message, which has a mark of its own."""
+    used, promoted = token.first_used_at, token.promoted_at
+    return None if used is not None and promoted is not None and promoted - used < 1 else used
+
+
+def _last_use(token: IssuedToken) -> float | None:
+    """A message is noted as a use just before it is accepted: the mark stands where it was."""
+    used, promoted = token.last_used_at, token.promoted_at
+    return used if used is None or promoted is None else max(used, promoted)
+
+
+MARKS: dict[str, tuple[str, Callable[[IssuedToken], float | None]]] = {
+    "issued": ("issued", lambda token: token.created_at),
+    "verified": ("verified", lambda token: token.verified_at),
+    "first-used": ("first use", _first_use),
+    "promoted": ("first message: promoted", lambda token: token.promoted_at),
+    "last-used": ("last use", _last_use),
+    "expired": ("expired", lambda token: token.expires_at),
+    "revoked": ("revoked", lambda token: token.revoked_at),
+    "refused": ("used though dead: refused", lambda token: token.last_refused_at),
+}
+"""What is marked of a token: its name for people, and when it was. In the order of a life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of time that is looked at."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.end - self.start
+
+    def holds(self, at: float) -> bool:
+        """Whether a moment lies in it."""
+        return self.start <= at <= self.end
+
+    def place(self, at: float) -> float:
+        """Where a moment lies, in percent; one outside lies at the edge."""
+        share = (at - self.start) / self.seconds
+        return round(100 * min(1.0, max(0.0, share)), 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A part of a token's life: ``waiting`` for its first message, ``serving``, or in ``grace``."""
+
+    kind: str
+    start: float
+    end: float
+    place: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment of a token. ``place`` is where it is drawn: near its true place if that is taken."""
+
+    kind: str
+    at: float
+    place: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A line of the axis. ``minor``: its label is the first to go where there is little room."""
+
+    label: str
+    place: float
+    minor: bool
+
+
+def fitting(tokens: Sequence[IssuedToken], now: float) -> Window:
+    """From the birth of the oldest of the newest few until now."""
+    return since_the_first(sorted(tokens, key=lambda token: token.seq)[-FITTED:], now)
+
+
+def since_the_first(tokens: Iterable[IssuedToken], now: float) -> Window:
+    """From the birth of the oldest until now."""
+    first = min((token.created_at for token in tokens), default=now)
+    return trailing((now - first) * (1 + MARGIN), now)
+
+
+def trailing(seconds: float, now: float) -> Window:
+    """The last seconds, but no fewer than ``SHORTEST``."""
+    return Window(now - max(SHORTEST, seconds), now)
+
+
+def ticks(window: Window) -> list[Tick]:
+    """The axis: round moments of the UTC day, few enough to be read."""
+    step = next((s for s in _STEPS if window.seconds / s <= MOST_TICKS), _STEPS[-1])
+    first = -int(-window.start // step)
+    moments = [n * step for n in range(first, int(window.end // step) + 1)]
+    return [
+        Tick(_label(at, step, window), window.place(at), minor=(at // step) % 2 == 1)
+        for at in moments
+    ]
+
+
+def _label(at: int, step: int, window: Window) -> str:
+    moment = datetime.fromtimestamp(at, UTC)
+    if step >= DAY or (at % DAY == 0 and window.seconds > DAY):
+        return moment.strftime("%Y-%m" if step >= 200 * DAY else "%b %d")
+    return moment.strftime("%H:%M:%S" if step < MINUTE else "%H:%M")
+
+
+def successions(tokens: Iterable[IssuedToken]) -> dict[str, float]:
+    """When each token's successor took over, by the token's id; ``tokens`` are those of one name.
+
+    The successor is the next one that began to send.
+    """
+    promoted = [(t.promoted_at, t.seq, t.id) for t in tokens if t.promoted_at is not None]
+    return {before[2]: after[0] for before, after in pairwise(sorted(promoted))}
+
+
+def ended_at(token: IssuedToken, now: float) -> float | None:
+    """When the token died; None while it lives."""
+    ends = (token.revoked_at, token.expires_at)
+    return min((end for end in ends if end is not None and end <= now), default=None)
+
+
+def bars(token: IssuedToken, succeeded: float | None, window: Window, now: float) -> list[Bar]:
+    """The token's life, as far as it lies in the window."""
+    end = ended_at(token, now)
+    last = now if end is None else end
+    parts = _parts(token, succeeded, last)
+    return [
+        Bar(kind, start, stop, window.place(start), _width(window, start, stop))
+        for kind, start, stop in parts
+        if start <= stop and start <= window.end and stop >= window.start
+    ]
+
+
+def _parts(
+    token: IssuedToken, succeeded: float | None, last: float
+) -> Iterator[tuple[str, float, float]]:
+    if token.promoted_at is None:
+        yield "waiting", token.created_at, last
+        return
+    yield "waiting", token.created_at, min(token.promoted_at, last)
+    if succeeded is None:
+        yield "serving", token.promoted_at, last
+        return
+    yield "serving", token.promoted_at, min(succeeded, last)
+    if succeeded < last:
+        yield "grace", succeeded, last
+
+
+def _width(window: Window, start: float, stop: float) -> float:
+    return round(window.place(stop) - window.place(start), 3)
+
+
+def marks(token: IssuedToken, window: Window, now: float) -> list[Mark]:
+    """The token's moments in the window, in their order; those to come are not among them."""
+    moments = [
+        (at, order, kind)
+        for order, (kind, (_, when)) in enumerate(MARKS.items())
+        if (at := when(token)) is not None and at <= now and window.holds(at)
+    ]
+    moments.sort()
+    places = _side_by_side([window.place(at) for at, _, _ in moments])
+    return [Mark(kind, at, place) for (at, _, kind), place in zip(moments, places, strict=True)]
+
+
+def _side_by_side(places: list[float]) -> list[float]:
+    """The places, moved to the right as far as they need to be told apart, and back at the edge."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + APART) if moved else place)
+    edge = 100.0
+    for n in reversed(range(len(moved))):
+        moved[n] = round(min(moved[n], edge), 3)
+        edge = moved[n] - APART
+    return moved

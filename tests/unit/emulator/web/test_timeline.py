@@ -1,0 +1,223 @@
+"""The geometry of the timeline: every moment lies where it belongs, whatever the stretch of time."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from cmzon_secrets.emulator.tokens import IssuedToken
+from cmzon_secrets.emulator.web import timeline, traffic
+from cmzon_secrets.emulator.web.timeline import Window
+
+NOON = 1_700_049_600.0  # 2023-11-15 12:00:00 UTC
+HOUR, DAY = 3600.0, 86400.0
+
+
+def token(seq: int = 1, created_at: float = NOON, **moments: Any) -> IssuedToken:
+    return IssuedToken(seq, f"tok_{seq}", f"{seq:064}", "acme", (), (), created_at, **moments)
+
+
+def the_bars(of: IssuedToken, succeeded: float | None, window: Window, now: float) -> list[Any]:
+    return [(bar.kind, bar.start, bar.end) for bar in timeline.bars(of, succeeded, window, now)]
+
+
+class TestWindows:
+    def test_one_without_tokens_is_the_last_minute(self):
+        assert timeline.fitting([], NOON) == Window(NOON - 60, NOON)
+
+    def test_a_story_of_seconds_is_not_stretched_beyond_a_minute(self):
+        assert timeline.fitting([token(created_at=NOON - 3)], NOON) == Window(NOON - 60, NOON)
+
+    def test_a_fitted_one_begins_a_little_before_the_oldest_of_the_newest_eight(self):
+        tokens = [token(n, NOON - 1000 + 100 * n) for n in range(10)]
+        window = timeline.fitting(tokens, NOON)
+        assert window.start == pytest.approx(NOON - 800 * 1.02)
+        assert timeline.since_the_first(tokens, NOON).start == pytest.approx(NOON - 1000 * 1.02)
+
+    def test_a_token_from_the_future_since_the_clock_was_set_back_does_no_harm(self):
+        assert timeline.fitting([token(created_at=NOON + DAY)], NOON) == Window(NOON - 60, NOON)
+
+    def test_what_lies_outside_is_placed_at_the_edge(self):
+        window = Window(NOON, NOON + 100)
+        places = [window.place(NOON + seconds) for seconds in (-5, 0, 25, 100, 900)]
+        assert places == [0, 0, 25, 100, 100]
+
+
+class TestTicks:
+    @pytest.mark.parametrize(
+        ("seconds", "labels"),
+        [
+            (60, ["11:59:00", "11:59:10", "11:59:20"]),
+            (300, ["11:55", "11:56", "11:57"]),
+            (15 * 60, ["11:46", "11:48", "11:50"]),
+            (3 * HOUR, ["09:00", "09:30", "10:00"]),
+            (20 * HOUR, ["18:00", "21:00", "00:00"]),
+            (2 * DAY, ["12:00", "18:00", "Nov 14"]),
+            (60 * DAY, ["Sep 20", "Sep 30", "Oct 10"]),
+            (40 * 365 * DAY, ["1986-06", "1991-11", "1997-05"]),
+        ],
+    )
+    def test_they_are_round_and_say_as_much_as_the_stretch_needs(self, seconds, labels):
+        found = timeline.ticks(Window(NOON - seconds, NOON))
+        assert [tick.label for tick in found][: len(labels)] == labels
+
+    @pytest.mark.parametrize("seconds", [60, 61, 119, 600, 7777, DAY, 3.5 * DAY, 59 * DAY, 9e8])
+    def test_there_are_few_at_even_distances_and_every_other_is_minor(self, seconds):
+        found = timeline.ticks(Window(NOON - seconds, NOON))
+        gaps = [b.place - a.place for a, b in pairwise(found)]
+        assert 2 <= len(found) <= 10
+        assert gaps == pytest.approx([gaps[0]] * len(gaps), abs=0.01)
+        assert {a.minor ^ b.minor for a, b in pairwise(found)} == {True}
+
+
+class TestBars:
+    window = Window(NOON - 100, NOON + 100)
+
+    def test_one_that_never_sent_waits_until_now(self):
+        assert the_bars(token(), None, self.window, NOON + 50) == [("waiting", NOON, NOON + 50)]
+
+    def test_one_that_sends_waited_and_then_serves_until_now(self):
+        sending = token(promoted_at=NOON + 5)
+        assert the_bars(sending, None, self.window, NOON + 50) == [
+            ("waiting", NOON, NOON + 5),
+            ("serving", NOON + 5, NOON + 50),
+        ]
+
+    def test_once_another_took_over_it_is_in_grace_until_it_is_revoked(self):
+        replaced = token(promoted_at=NOON + 5, revoked_at=NOON + 40)
+        assert the_bars(replaced, NOON + 30, self.window, NOON + 50) == [
+            ("waiting", NOON, NOON + 5),
+            ("serving", NOON + 5, NOON + 30),
+            ("grace", NOON + 30, NOON + 40),
+        ]
+
+    def test_one_revoked_before_another_took_over_had_no_grace(self):
+        killed = token(promoted_at=NOON + 5, revoked_at=NOON + 20)
+        assert the_bars(killed, NOON + 30, self.window, NOON + 50)[-1] == (
+            "serving",
+            NOON + 5,
+            NOON + 20,
+        )
+
+    def test_an_expiry_ends_it_only_once_it_has_come(self):
+        expiring = token(expires_at=NOON + 40)
+        assert the_bars(expiring, None, self.window, NOON + 30)[-1][2] == NOON + 30
+        assert the_bars(expiring, None, self.window, NOON + 60)[-1][2] == NOON + 40
+        assert timeline.ended_at(expiring, NOON + 39) is None
+        assert timeline.ended_at(expiring, NOON + 40) == NOON + 40
+
+    def test_what_is_over_before_the_window_begins_is_not_drawn(self):
+        dead = token(created_at=NOON - 900, promoted_at=NOON - 800, revoked_at=NOON - 700)
+        assert the_bars(dead, None, self.window, NOON) == []
+
+    def test_bars_of_one_token_touch_and_stay_inside_the_picture(self):
+        long_lived = token(created_at=NOON - 900, promoted_at=NOON - 50)
+        bars = timeline.bars(long_lived, NOON, self.window, NOON + 100)
+        assert [bar.kind for bar in bars] == ["waiting", "serving", "grace"]
+        assert bars[0].place == 0
+        for before, after in pairwise(bars):
+            assert before.place + before.width == pytest.approx(after.place)
+        assert bars[-1].place + bars[-1].width == pytest.approx(100)
+
+
+class TestSuccessions:
+    def test_the_successor_is_the_next_that_began_to_send(self):
+        tokens = [
+            token(1, promoted_at=NOON + 1),
+            token(2),
+            token(3, promoted_at=NOON + 9),
+            token(4, promoted_at=NOON + 5),
+        ]
+        assert timeline.successions(tokens) == {"tok_1": NOON + 5, "tok_4": NOON + 9}
+
+    def test_of_two_in_the_same_moment_the_younger_succeeds(self):
+        tokens = [token(2, promoted_at=NOON), token(1, promoted_at=NOON)]
+        assert timeline.successions(tokens) == {"tok_1": NOON}
+
+
+class TestMarks:
+    window = Window(NOON, NOON + 1000)
+
+    def test_each_moment_of_a_life_is_marked_in_its_order(self):
+        lived = token(
+            verified_at=NOON + 100,
+            first_used_at=NOON + 200,
+            promoted_at=NOON + 300,
+            last_used_at=NOON + 400,
+            revoked_at=NOON + 500,
+            last_refused_at=NOON + 600,
+            expires_at=NOON + 700,
+        )
+        found = timeline.marks(lived, self.window, NOON + 1000)
+        assert [mark.place for mark in found] == [0, 10, 20, 30, 40, 50, 60, 70]
+        assert {mark.kind for mark in found} == set(timeline.MARKS)
+
+    def test_what_is_still_to_come_or_lies_outside_is_not_marked(self):
+        expiring = token(created_at=NOON - 5, expires_at=NOON + 900)
+        assert timeline.marks(expiring, self.window, NOON + 500) == []
+
+    def test_a_first_use_that_was_the_first_message_is_one_mark(self):
+        sending = token(first_used_at=NOON + 9.999, promoted_at=NOON + 10)
+        kinds = [mark.kind for mark in timeline.marks(sending, self.window, NOON + 20)]
+        assert kinds == ["issued", "promoted"]
+
+    def test_those_of_the_same_moment_stand_side_by_side_in_their_order(self):
+        quick = token(verified_at=NOON, promoted_at=NOON, last_used_at=NOON)
+        found = timeline.marks(quick, self.window, NOON)
+        assert [mark.kind for mark in found] == ["issued", "verified", "promoted", "last-used"]
+        assert [mark.place for mark in found] == pytest.approx([0, 1.1, 2.2, 3.3])
+
+    def test_at_the_right_edge_they_make_room_to_the_left(self):
+        end = self.window.end
+        quick = token(created_at=end, verified_at=end, promoted_at=end, revoked_at=end)
+        found = timeline.marks(quick, self.window, end)
+        assert [mark.place for mark in found] == pytest.approx([96.7, 97.8, 98.9, 100])
+
+
+class TestTraffic:
+    minute = Window(NOON - 60, NOON)
+
+    def test_columns_are_as_coarse_as_the_stretch_asks_and_none_where_they_would_be_too_thin(self):
+        sizes = [traffic.bucket_for(Window(0, s)) for s in (60, 201, 900, HOUR, DAY, 2 * DAY)]
+        assert sizes == [1, 2, 5, 30, 600, None]
+
+    def test_a_bucket_has_the_mean_of_its_seconds_and_begins_at_a_round_moment(self):
+        start = int(NOON) - 40
+        activity = {start: 10, start + 1: 20, start + 4: 30, start + 5: 5, int(NOON) - 900: 99}
+        assert traffic.gathered(activity, self.minute, 5) == {start: 12, start + 5: 1}
+
+    def test_the_scale_is_the_highest_of_all_rows_and_never_below_one_message_a_second(self):
+        assert traffic.tallest([{1: 3.0}, {2: 40.0}, {}]) == 40
+        assert traffic.tallest([{1: 0.2}]) == traffic.tallest([]) == 1
+
+    def test_a_column_has_its_place_and_its_height(self):
+        always = Window(0, NOON)
+        path = traffic.columns({int(NOON) - 30: 20.0}, always, self.minute, 1, 40.0)
+        assert path == "M5000 100V50H5147V100z"
+
+    def test_a_column_does_not_begin_before_the_token_sent_nor_last_longer(self):
+        half = Window(NOON - 29.7, NOON - 29.4)
+        path = traffic.columns({int(NOON) - 30: 40.0}, half, self.minute, 1, 40.0)
+        assert path == "M5050 100V0H5100V100z"
+
+    def test_a_column_cut_to_nothing_is_still_seen(self):
+        moment = Window(NOON - 29.5, NOON - 29.5)
+        path = traffic.columns({int(NOON) - 30: 40.0}, moment, self.minute, 1, 40.0)
+        assert path == f"M5083 100V0H{5083 + traffic.THIN}V100z"
+
+    def test_the_rate_is_that_of_the_last_five_whole_seconds(self):
+        present = int(NOON)
+        activity = dict.fromkeys(range(present - 60, present), 40) | {present: 7}
+        assert traffic.traffic_of([activity], self.minute).rate == 40
+
+    def test_a_pause_is_a_run_of_seconds_in_which_no_token_carried_a_message(self):
+        first, second = {100: 1, 101: 1, 104: 1}, {102: 1, 110: 2}
+        both = traffic.traffic_of([first, second], Window(90, 200))
+        assert (both.messages, both.pause, both.last) == (6, 5, 110)
+
+    def test_a_handover_within_a_second_is_no_pause(self):
+        assert traffic.traffic_of([{100: 9, 101: 4}, {101: 5, 102: 9}], Window(90, 200)).pause == 0
+
+    def test_without_two_seconds_there_is_nothing_to_say_of_pauses(self):
+        assert traffic.traffic_of([{100: 9}], Window(90, 200)).pause is None
+        assert traffic.traffic_of([], Window(90, 200)) == traffic.Traffic(0, 0, None, None)
