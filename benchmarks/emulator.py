@@ -55,7 +55,9 @@ async def answer(request):
     return JSONResponse({"id": "msg_1", "status": "accepted", "to": "+1234567890"})
 
 app = Starlette(routes=[Route("/v1/messages", answer, methods=["POST"])])
-listener = socket.create_server(("127.0.0.1", 0))
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # without Nagle's wait
+listener.bind(("127.0.0.1", 0))
+listener.listen()
 print(listener.getsockname()[1], flush=True)
 config = uvicorn.Config(app, http="h11", loop="asyncio", lifespan="off", log_level="warning", access_log=False)
 uvicorn.Server(config).run(sockets=[listener])

@@ -134,7 +134,7 @@ def test_a_hidden_page_lets_its_stream_go_and_catches_up_when_it_is_shown(
 
 def test_what_happens_between_the_page_and_its_stream_is_not_missed(cmzon_emulator, api, visit):
     page = visit(cmzon_emulator.base_url)
-    page.route("**/dashboard/events", lambda route: (api.send("in between"), route.continue_()))
+    page.route("**/dashboard/events*", lambda route: (api.send("in between"), route.continue_()))
     page.goto(CONVERSATION)
     expect(page.locator("#bubbles").get_by_text("in between")).to_be_visible()
 

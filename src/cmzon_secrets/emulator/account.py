@@ -65,7 +65,7 @@ class Account:
         self._quota = quota
         self._base_clock = clock
         self._load(quota)
-        if self.admin.revoked_at is not None:
+        if not self.admin.live(self.clock.timestamp()):
             self.admin = self._new_admin()
 
     def admin_token(self) -> str:

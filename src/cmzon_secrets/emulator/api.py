@@ -147,6 +147,6 @@ def _allow(request: Request, error: HTTPException) -> dict[str, str]:
         return {}
     routes = [route for route in request.app.routes if isinstance(route, Route)]
     paths = [route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE]
-    nearest = min(paths, key=lambda path: path.count("{"))
-    methods = {m for route in routes if route.path == nearest for m in route.methods or ()}
+    asked_for = min(paths, key=lambda path: path.count("{"))
+    methods = {m for route in routes if route.path == asked_for for m in route.methods or ()}
     return {"Allow": ", ".join(sorted(methods))}

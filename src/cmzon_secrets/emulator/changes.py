@@ -7,6 +7,7 @@ once, reads what there is to read, and holds no queue.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,9 +45,17 @@ class Changes:
 
     def __init__(self) -> None:
         self._watchers: set[Watcher] = set()
+        self._run = secrets.token_hex(4)
+        self._told = 0
+
+    @property
+    def version(self) -> str:
+        """What is another one after every change, and in every run of the emulator."""
+        return f"{self._run}.{self._told}"
 
     def tell(self, *topics: str) -> None:
         """Tell every watcher."""
+        self._told += 1
         for watcher in self._watchers:
             for topic in topics:
                 watcher.tell(topic)

@@ -155,9 +155,7 @@ class Emulator:
 
         return [exchange.entry() for exchange in self._ask(found)]
 
-    def wait_for_message(
-        self, timeout: float = WAIT, **wanted: Unpack[Wanted]
-    ) -> dict[str, Any]:
+    def wait_for_message(self, timeout: float = WAIT, **wanted: Unpack[Wanted]) -> dict[str, Any]:
         """The oldest accepted message that is like this, be it there or come in ``timeout`` seconds.
 
         Other answers than 2xx are found with ``status``. Raises TimeoutError saying what came

@@ -192,8 +192,9 @@ def test_a_length_or_a_header_that_lies_is_refused_and_the_connection_closed(
 
 
 def test_who_sends_far_too_much_still_gets_the_answer(api):
-    answer = api.call("POST", "/v1/messages", content=b"x" * 12_000_000)
-    assert api.details(answer, 413) == "body — longer than 65536 bytes"
+    answer = asked(api, "POST /v1/messages", body=b"x" * 12_000_000)
+    assert status(answer) == 413
+    assert details(answer) == "body — longer than 65536 bytes"
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from cmzon_secrets.emulator.changes import EVERYTHING
 from cmzon_secrets.emulator.web.site import SECURITY_HEADERS, Site, static
 
 __all__ = ["routes"]
@@ -29,9 +30,11 @@ RETRY = 1000
 def routes(site: Site) -> list[Route]:
     """The stream, the styles and the script."""
 
-    async def events(request: Request) -> Response:  # noqa: ARG001  # the router passes it
+    async def events(request: Request) -> Response:
         return StreamingResponse(
-            _events(site), media_type="text/event-stream", headers=SECURITY_HEADERS
+            _events(site, request.query_params.get("seen")),
+            media_type="text/event-stream",
+            headers=SECURITY_HEADERS,
         )
 
     return [
@@ -54,9 +57,16 @@ FILES = {
 }
 
 
-async def _events(site: Site) -> AsyncIterator[str]:
-    """Until the browser leaves, which cancels this, or the server stops."""
-    with site.account.changes.watched() as watcher:
+async def _events(site: Site, seen: str | None) -> AsyncIterator[str]:
+    """Until the browser leaves, which cancels this, or the server stops.
+
+    ``seen`` is the version that the page shows: what changed since is told at once.
+    """
+    changes = site.account.changes
+    with changes.watched() as watcher:
+        if seen not in (None, changes.version):
+            for topic in EVERYTHING:
+                watcher.tell(topic)
         yield f"retry: {RETRY}\n\n"
         stopping = asyncio.ensure_future(site.stopping.wait())
         changed = asyncio.ensure_future(watcher.changed())

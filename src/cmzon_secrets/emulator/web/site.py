@@ -125,6 +125,7 @@ class Site:
             "csrf": self._csrf,
             "account": account,
             "now": account.clock.timestamp(),
+            "version": account.changes.version,
             "faults": list(account.faults),
             "quota": account.messages.limits.quota,
             "base_url": f"{request.url.scheme}://{request.headers['host']}",

@@ -12,6 +12,7 @@ const said = document.getElementById("said");
 const topics = body.dataset.topics.split(" ").filter(Boolean);
 let now = Number(body.dataset.now); // the account's time, in Unix seconds, when the page was rendered
 let readAt = performance.now();
+let version = body.dataset.version; // of what the page shows
 
 // --- carrying over -------------------------------------------------------------------------
 
@@ -103,6 +104,7 @@ function rested() {
 function show(fresh) {
   now = Number(fresh.body.dataset.now);
   readAt = performance.now();
+  version = fresh.body.dataset.version;
   ready(fresh);
   const focused = document.activeElement;
   for (const part of document.querySelectorAll("[data-live]")) {
@@ -126,11 +128,8 @@ let stream = null;
 
 function follow() {
   if (stream || document.hidden) return;
-  stream = new EventSource("/dashboard/events");
-  stream.onopen = () => {
-    say("live");
-    look(); // for what happened since the page was rendered, or while the stream was broken
-  };
+  stream = new EventSource(`/dashboard/events?seen=${version}`); // what happened since is told at once
+  stream.onopen = () => say("live");
   stream.onerror = () => {
     say("reconnecting…");
     if (stream.readyState !== EventSource.CLOSED) return; // the browser comes back by itself
@@ -219,12 +218,12 @@ document.addEventListener("visibilitychange", () => {
   else follow();
 });
 
-// A page that was left by a link on it is found as it was left.
-const scrollers = document.querySelectorAll("[data-keep-scroll]");
-for (const part of scrollers) part.scrollTop = Number(sessionStorage.getItem(part.id));
-addEventListener("pagehide", () => {
-  for (const part of scrollers) sessionStorage.setItem(part.id, part.scrollTop);
-});
+// A page that was left by a link on it is found as it was left. Noted while it is scrolled: to ask when
+// it is left would lay out a long page once more, and the next one would wait for that.
+for (const part of document.querySelectorAll("[data-keep-scroll]")) {
+  part.scrollTop = Number(sessionStorage.getItem(part.id));
+  part.addEventListener("scroll", () => sessionStorage.setItem(part.id, part.scrollTop), { passive: true });
+}
 
 ready(document);
 setInterval(tick, 1000);
