@@ -97,6 +97,7 @@ def test_the_answer_to_a_form_is_as_good_as_any_page(visit, axe, lived_in, name,
     base_url, paths = lived_in
     page = visit(base_url, paths[name], viewport={"width": 320, "height": 740})
     act(page)
+    page.wait_for_load_state()
     assert page.evaluate(SIDEWAYS) == []
     open_everything(page)
     assert page.evaluate(SIDEWAYS) == []
