@@ -1,8 +1,8 @@
 """Who may reach the controls and the dashboard: this machine, and no page of another site.
 
 A page on the web can make a browser on this machine call loopback addresses. Requests are refused
-unless peer, ``Host`` and, where there is one, ``Origin`` are loopback: the second stops DNS
-rebinding, the third a foreign page. (OWASP, Cross-Site Request Forgery Prevention.)
+unless peer and ``Host`` are loopback and ``Origin``, where there is one, is the very address asked:
+the second stops DNS rebinding, the third the pages of others, those on another port included. (OWASP, Cross-Site Request Forgery Prevention.)
 """
 
 from __future__ import annotations
@@ -41,18 +41,17 @@ def local(control: Control) -> Control:
 
 def check_local(request: Request) -> None:
     """Raise Refusal (403) naming what does not say that it comes from this machine."""
+    own = f"{request.url.scheme}://{request.headers.get('host', '')}"
     origins = request.headers.getlist("origin")
-    named = {
-        "peer": is_loopback(client_address(request)),
-        "Host": is_loopback(_host_of(f"//{request.headers.get('host', '')}")),
-        "Origin": all(is_loopback(_host_of(origin)) for origin in origins),
-        "Sec-Fetch-Site": _same_machine(request),
-    }
-    for name, is_local in named.items():
-        if not is_local:
-            raise Refusal(
-                403, "Loopback only", f"{name} does not say that it comes from this machine"
-            )
+    asked = (
+        ("peer", is_loopback(client_address(request)), "an address of this machine"),
+        ("Host", is_loopback(_host_of(f"//{request.headers.get('host', '')}")), "this machine"),
+        ("Origin", all(origin == own for origin in origins), "the very address that is asked"),
+        ("Sec-Fetch-Site", _same_machine(request), "no other site"),
+    )
+    for name, is_so, what in asked:
+        if not is_so:
+            raise Refusal(403, "Loopback only", f"{name} has to be {what}")
 
 
 def is_loopback(host: str | None) -> bool:

@@ -1,9 +1,8 @@
 """What every page shares: its frame, its headers, and the forms that it takes back.
 
 Pages are rendered here and work without a script. A form carries ``csrf``, a value that only a page
-of this emulator can know, and its ``Origin`` has to be the very address it is served at; what it
-asks for is done by the same functions that the API and the controls call, and their refusals are
-shown beside the form.
+of this emulator can know; what it asks for is done by the same functions that the API and the
+controls call, and their refusals are shown beside the form.
 """
 
 from __future__ import annotations
@@ -154,9 +153,6 @@ class Site:
         return guarded
 
     async def _form(self, request: Request) -> Form:
-        own = f"{request.url.scheme}://{request.headers['host']}"
-        if any(origin != own for origin in request.headers.getlist("origin")):
-            raise Refusal(403, "Refused", f"Origin is not {own}: the form is not one of this page")
         body, complete = await read_body(request)
         if not complete:
             raise Refusal(413, "Refused", f"The form is longer than {LARGEST_BODY} bytes")

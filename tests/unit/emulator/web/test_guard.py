@@ -68,6 +68,7 @@ FOREIGN = {
     "the Origin of another site": {"Origin": "https://evil.example"},
     "the Origin of a site that begins like it": {"Origin": "http://localhost.evil.example"},
     "the Origin null": {"Origin": "null"},
+    "the Origin of another port": {"Origin": "http://127.0.0.1:1"},
     "a fetch from another site": {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},
     "a picture on another site": {
         "Sec-Fetch-Site": "cross-site",
@@ -215,9 +216,10 @@ def test_events_tell_the_topic_of_a_change_and_nothing_of_it(api):
 
 def test_events_cannot_be_read_by_another_origin(api):
     port = api.emulator.base_url.rsplit(":", 1)[1]
-    with Stream(api.emulator, Origin="http://evil.example") as stream:
-        assert stream.until(b"\r\n\r\n").startswith(b"HTTP/1.1 403")
-    with Stream(api.emulator, Origin=f"http://localhost:{port}") as stream:
+    for other in ("http://evil.example", f"http://localhost:{port}", f"https://127.0.0.1:{port}"):
+        with Stream(api.emulator, Origin=other) as stream:
+            assert stream.until(b"\r\n\r\n").startswith(b"HTTP/1.1 403")
+    with Stream(api.emulator) as stream:
         head = stream.until(b"retry:").lower()
     assert b"access-control-allow-origin" not in head
     assert b"cross-origin-resource-policy: same-origin" in head
