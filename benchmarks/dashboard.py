@@ -22,7 +22,7 @@ from sys import executable
 from typing import TYPE_CHECKING
 
 from cmzon_secrets.emulator import Emulator
-from cmzon_secrets.emulator.account import Account
+from cmzon_secrets.emulator.account.account import Account
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

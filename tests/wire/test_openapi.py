@@ -15,12 +15,12 @@ import pytest
 from starlette.routing import Route
 
 from cmzon_secrets.emulator import Emulator
-from cmzon_secrets.emulator.account import Account
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.tokens import deriving
 from cmzon_secrets.emulator.api import make_app
 from cmzon_secrets.emulator.openapi.operations import OPERATIONS
 from cmzon_secrets.emulator.responder import Responder
-from cmzon_secrets.emulator.state import Journal
-from cmzon_secrets.emulator.tokens import deriving
+from cmzon_secrets.emulator.storage.journal import Journal
 
 HERE = Path(__file__).parent
 DESCRIBED = ("/v1/", "/_emulator/")

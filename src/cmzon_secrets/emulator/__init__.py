@@ -4,6 +4,9 @@
 
 It shares no code with client and issuers, so it can disagree with them; docs/emulator.md says what
 it serves and which parts of that are assumed. Needs the extra ``emulator``.
+
+``account`` is what the API knows, ``storage`` where that lies, ``http`` how requests are read and
+refused; ``api`` has the vendor's routes, ``controls`` those of the test API, ``web`` the dashboard.
 """
 
 from __future__ import annotations

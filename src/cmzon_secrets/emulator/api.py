@@ -8,17 +8,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import Refusal, success
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.idempotency import Use, checked_key
+from cmzon_secrets.emulator.account.messages import ROUTE as MESSAGES
+from cmzon_secrets.emulator.account.messages import Message
+from cmzon_secrets.emulator.account.tokens import AUDIT, MANAGE, SEND, TokenWish
 from cmzon_secrets.emulator.controls import controls_of
-from cmzon_secrets.emulator.guard import Control
-from cmzon_secrets.emulator.idempotency import Use, checked_key
-from cmzon_secrets.emulator.messages import ROUTE as MESSAGES
-from cmzon_secrets.emulator.messages import Message
+from cmzon_secrets.emulator.http.answers import Refusal, success
+from cmzon_secrets.emulator.http.guard import Control
 from cmzon_secrets.emulator.nearest import nearest
 from cmzon_secrets.emulator.openapi import description_of
 from cmzon_secrets.emulator.responder import Call, Endpoint, Responder
-from cmzon_secrets.emulator.tokens import AUDIT, MANAGE, SEND, TokenWish
 from cmzon_secrets.emulator.web import Site, dashboard_routes
 
 __all__ = ["make_app", "routes_of"]
@@ -117,7 +117,7 @@ class API:
         return Response(status_code=204)
 
     async def _list_audit(self, call: Call) -> Response:
-        entries, cursor = self._account.audit.page(call.query.get("cursor"))
+        entries, cursor = self._account.record.page(call.query.get("cursor"))
         return success({"data": entries, "next_cursor": cursor})
 
 

@@ -13,19 +13,19 @@ from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import Refusal
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.exchanges import Exchange
+from cmzon_secrets.emulator.account.limits import ACCOUNT, NEW_ACCOUNT, UNLIMITED, Quota
+from cmzon_secrets.emulator.account.tokens import deriving
+from cmzon_secrets.emulator.account.waiting import wait_for
 from cmzon_secrets.emulator.api import routes_of
 from cmzon_secrets.emulator.controls.rehearsing import parse_shift
 from cmzon_secrets.emulator.controls.watching import WAIT, parse_listing, parse_wait
-from cmzon_secrets.emulator.exchanges import Exchange
-from cmzon_secrets.emulator.guard import is_loopback
-from cmzon_secrets.emulator.home import Home
-from cmzon_secrets.emulator.limits import ACCOUNT, NEW_ACCOUNT, UNLIMITED, Quota
+from cmzon_secrets.emulator.http.answers import Refusal
+from cmzon_secrets.emulator.http.guard import is_loopback
 from cmzon_secrets.emulator.server import ServerThread, listen
-from cmzon_secrets.emulator.state import Journal
-from cmzon_secrets.emulator.tokens import deriving
-from cmzon_secrets.emulator.waiting import wait_for
+from cmzon_secrets.emulator.storage.home import Home
+from cmzon_secrets.emulator.storage.journal import Journal
 from cmzon_secrets.errors import ConfigurationError
 
 __all__ = ["Emulator", "ReadyLine", "serve"]

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,33 +18,27 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import (
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.history import Origin
+from cmzon_secrets.emulator.account.tokens import IssuedToken
+from cmzon_secrets.emulator.http.answers import (
     Abort,
     Refusal,
     address_not_allowed,
     insufficient_permissions,
-    invalid_request,
     invalid_token,
 )
-from cmzon_secrets.emulator.fields import parse_object, refuse_unknown, safe_name
-from cmzon_secrets.emulator.history import Origin
-from cmzon_secrets.emulator.redaction import presented_in, shown_headers, without_cut_secret
-from cmzon_secrets.emulator.tokens import IssuedToken
+from cmzon_secrets.emulator.http.fields import safe_name
+from cmzon_secrets.emulator.http.redaction import presented_in, shown_headers, without_cut_secret
+from cmzon_secrets.emulator.http.requests import (
+    LARGEST_BODY,
+    as_object,
+    client_address,
+    read_body,
+    read_query,
+)
 
-__all__ = [
-    "Call",
-    "Endpoint",
-    "Responder",
-    "client_address",
-    "read_body",
-    "read_object",
-    "read_query",
-    "refuse_fields",
-]
-
-LARGEST_BODY = 64 * 1024
-MOST_READ = 16 * 1024 * 1024
+__all__ = ["Call", "Endpoint", "Responder"]
 
 
 @dataclass(slots=True)
@@ -85,7 +79,7 @@ class Call:
 
     def read_object(self) -> dict[str, Any]:
         """The body as a JSON object. Raises Refusal: 400, or 413 for one that is too long."""
-        return _as_object(self.body, complete=self.complete)
+        return as_object(self.body, complete=self.complete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +208,7 @@ class Responder:
         call.notes += [f"ignored in the query: {safe_name(name)}" for name in ignored]
 
     def _record(self, call: Call, route: str | None, response: Response) -> None:
-        self._account.audit.append(
+        self._account.record.append(
             self._account.clock.timestamp(),
             method=call.request.method,
             route=route,
@@ -247,56 +241,6 @@ class Responder:
             response_headers=[] if status is None else shown_headers(response.raw_headers),
             response_body="" if status is None else bytes(response.body).decode(),
         )
-
-
-async def read_body(request: Request) -> tuple[bytes, bool]:
-    """The request's body, and whether that is all of it: a longer one is cut off.
-
-    What is cut off is read all the same, up to ``MOST_READ``: a client that is still sending when
-    the connection is closed would never see the answer. Raises ClientDisconnect.
-    """
-    body, length = bytearray(), 0
-    async for chunk in request.stream():
-        length += len(chunk)
-        body += chunk[: LARGEST_BODY - len(body)]
-        if length > MOST_READ:
-            break
-    return bytes(body), length <= LARGEST_BODY
-
-
-async def read_object(request: Request) -> dict[str, Any]:
-    """The request's body as a JSON object. Raises Refusal: 400, or 413 for one that is too long."""
-    body, complete = await read_body(request)
-    return _as_object(body, complete=complete)
-
-
-async def refuse_fields(request: Request) -> None:
-    """Raise Refusal (400) where the body has any: it is empty, or an empty object."""
-    body, complete = await read_body(request)
-    if body:
-        refuse_unknown(_as_object(body, complete=complete), known=())
-
-
-def read_query(request: Request, *, known: Collection[str], strict: bool = True) -> dict[str, str]:
-    """The query's parameters, each once. Raises Refusal (400); unknown ones only where ``strict``."""
-    given = request.query_params.multi_items()
-    if strict:
-        refuse_unknown([name for name, _ in given], known)
-    meant = [(name, value) for name, value in given if name in known]
-    if len(dict(meant)) < len(meant):
-        raise invalid_request("query — a parameter is given twice")
-    return {name: value for name, value in meant if value}
-
-
-def _as_object(body: bytes, *, complete: bool) -> dict[str, Any]:
-    if not complete:
-        raise invalid_request(f"body — longer than {LARGEST_BODY} bytes", status=413)
-    return parse_object(body)
-
-
-def client_address(request: Request) -> str:
-    """The peer's address as the socket has it; no header can change it."""
-    return request.client.host if request.client is not None else ""
 
 
 def _status(response: Response) -> int | None:

@@ -19,12 +19,12 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import ABORT
+from cmzon_secrets.emulator.account.account import Account
 from cmzon_secrets.emulator.api import make_app
+from cmzon_secrets.emulator.http.answers import ABORT
 from cmzon_secrets.emulator.port_owner import is_emulator, owner_of
 from cmzon_secrets.emulator.responder import Responder
-from cmzon_secrets.emulator.state import FLUSH_EVERY
+from cmzon_secrets.emulator.storage.journal import FLUSH_EVERY
 from cmzon_secrets.errors import ConfigurationError
 
 __all__ = ["ServerThread", "listen"]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cmzon_secrets.emulator.changes import Changes
-from cmzon_secrets.emulator.exchanges import KEPT, NOBODY, ExchangeFilter, Exchanges
-from cmzon_secrets.emulator.state import Journal
+from cmzon_secrets.emulator.account.changes import Changes
+from cmzon_secrets.emulator.account.exchanges import KEPT, NOBODY, ExchangeFilter, Exchanges
+from cmzon_secrets.emulator.storage.journal import Journal
 
 
 class Kept:

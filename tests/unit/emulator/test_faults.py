@@ -7,7 +7,7 @@ import time
 import httpx2
 import pytest
 
-from cmzon_secrets.emulator.faults import Fault, Faults
+from cmzon_secrets.emulator.account.faults import Fault, Faults
 
 ROUTE = "POST /v1/messages"
 BROKEN = (httpx2.ReadError, httpx2.RemoteProtocolError, httpx2.WriteError)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cmzon_secrets.emulator.history import EVENTS, History, HistoryFilter, Origin
-from cmzon_secrets.emulator.state import Journal
+from cmzon_secrets.emulator.account.history import EVENTS, History, HistoryFilter, Origin
+from cmzon_secrets.emulator.storage.journal import Journal
 
 
 @pytest.fixture

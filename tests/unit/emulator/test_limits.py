@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from cmzon_secrets.emulator import Emulator
-from cmzon_secrets.emulator.limits import ACCOUNT, UNLIMITED, Limits, Quota
+from cmzon_secrets.emulator.account.limits import ACCOUNT, UNLIMITED, Limits, Quota
 from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.testing import ManualClock
 

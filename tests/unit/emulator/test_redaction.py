@@ -12,16 +12,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.redaction import (
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.tokens import deriving
+from cmzon_secrets.emulator.http.redaction import (
     fingerprint,
     presented_in,
     shown_headers,
     without_cut_secret,
     without_secrets,
 )
-from cmzon_secrets.emulator.state import Journal
-from cmzon_secrets.emulator.tokens import deriving
+from cmzon_secrets.emulator.storage.journal import Journal
 
 TOKEN = "cmz_" + "aB3-_" * 8
 FOREIGN = 'token-"of"\\another/shape-é'

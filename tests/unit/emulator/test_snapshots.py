@@ -12,13 +12,13 @@ import pytest
 
 from cmzon_secrets.clock import Clock
 from cmzon_secrets.emulator import Emulator
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import Refusal
-from cmzon_secrets.emulator.history import EMULATOR
-from cmzon_secrets.emulator.limits import Quota
-from cmzon_secrets.emulator.snapshots import MOST
-from cmzon_secrets.emulator.state import Journal
-from cmzon_secrets.emulator.tokens import TokenWish, deriving
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.history import EMULATOR
+from cmzon_secrets.emulator.account.limits import Quota
+from cmzon_secrets.emulator.account.snapshots import MOST
+from cmzon_secrets.emulator.account.tokens import TokenWish, deriving
+from cmzon_secrets.emulator.http.answers import Refusal
+from cmzon_secrets.emulator.storage.journal import Journal
 
 
 def take(api, name="before"):

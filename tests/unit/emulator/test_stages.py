@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmzon_secrets.emulator.stages import Stage, stages
-from cmzon_secrets.emulator.tokens import SEND, IssuedToken
+from cmzon_secrets.emulator.account.stages import Stage, stages
+from cmzon_secrets.emulator.account.tokens import SEND, IssuedToken
 
 NOW = 1000.0
 

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from cmzon_secrets.emulator import Emulator
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.state import Journal, _is_damage
-from cmzon_secrets.emulator.tokens import deriving
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.tokens import deriving
+from cmzon_secrets.emulator.storage import opening
+from cmzon_secrets.emulator.storage.journal import Journal
 from cmzon_secrets.errors import ConfigurationError
 
 
@@ -288,7 +289,7 @@ def test_a_full_disk_is_not_damage_and_moves_nothing(used):
     program = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from cmzon_secrets.emulator.state import Journal\n"
+        "from cmzon_secrets.emulator.storage.journal import Journal\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         "Journal(Path(sys.argv[1]))\n"
     )
@@ -320,7 +321,7 @@ def test_a_full_disk_is_not_damage_and_moves_nothing(used):
 def test_only_what_says_that_the_file_is_broken_is_damage(code, damaged):
     error = sqlite3.DatabaseError("as SQLite says it")
     error.sqlite_errorcode = code
-    assert _is_damage(error) is damaged
+    assert opening._is_damage(error) is damaged
 
 
 OLD_FORMAT = """
@@ -403,7 +404,7 @@ def test_kill_9_in_the_middle_of_bringing_it_up_to_date_leaves_format_1_whole(ol
     program = (
         "import os, signal, sqlite3, sys\n"
         "from pathlib import Path\n"
-        "from cmzon_secrets.emulator.state import Journal\n"
+        "from cmzon_secrets.emulator.storage.journal import Journal\n"
         "class Dying(sqlite3.Connection):\n"
         "    def executescript(self, script):\n"
         "        before, last, _ = script.partition('DROP TABLE messages;')\n"

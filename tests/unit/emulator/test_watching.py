@@ -9,11 +9,11 @@ from contextlib import closing
 
 import pytest
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.exchanges import ExchangeFilter
-from cmzon_secrets.emulator.state import Journal
-from cmzon_secrets.emulator.tokens import deriving
-from cmzon_secrets.emulator.waiting import wait_for
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.exchanges import ExchangeFilter
+from cmzon_secrets.emulator.account.tokens import deriving
+from cmzon_secrets.emulator.account.waiting import wait_for
+from cmzon_secrets.emulator.storage.journal import Journal
 
 TO = "+1234567890"
 OTHER = "+4915112345678"
@@ -492,7 +492,7 @@ def test_a_wait_is_not_woken_by_what_is_no_message(monkeypatch):
 
 
 def test_what_comes_in_the_pause_before_the_end_came_in_time(monkeypatch):
-    monkeypatch.setattr("cmzon_secrets.emulator.waiting.PAUSE", 60.0)
+    monkeypatch.setattr("cmzon_secrets.emulator.account.waiting.PAUSE", 60.0)
 
     async def wait_to_the_end(account):
         waited = asyncio.create_task(wait_for(account, ExchangeFilter(text="late"), 0.2))

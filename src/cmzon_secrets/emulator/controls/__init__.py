@@ -9,13 +9,13 @@ from functools import wraps
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.controls.audit_log import PATH, AuditLog
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.controls.audit_trail import PATH, AuditTrail
 from cmzon_secrets.emulator.controls.rehearsing import Rehearsing
 from cmzon_secrets.emulator.controls.snapshots import SnapshotControls
 from cmzon_secrets.emulator.controls.watching import Watching
-from cmzon_secrets.emulator.guard import Control, local
-from cmzon_secrets.emulator.responder import read_query, refuse_fields
+from cmzon_secrets.emulator.http.guard import Control, local
+from cmzon_secrets.emulator.http.requests import read_query, refuse_fields
 
 __all__ = ["controls_of"]
 
@@ -40,7 +40,7 @@ def controls_of(
     """
     controls = {
         **Rehearsing(account, routes).by_route(),
-        **AuditLog(account).by_route(),
+        **AuditTrail(account).by_route(),
         **SnapshotControls(account).by_route(),
         **Watching(account, stopping).by_route(),
     }

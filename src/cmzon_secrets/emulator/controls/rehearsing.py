@@ -8,14 +8,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import Refusal, success
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.history import Origin
+from cmzon_secrets.emulator.account.limits import Quota
 from cmzon_secrets.emulator.clock import format_time
-from cmzon_secrets.emulator.fields import Fields
-from cmzon_secrets.emulator.guard import Control
-from cmzon_secrets.emulator.history import Origin
-from cmzon_secrets.emulator.limits import Quota
-from cmzon_secrets.emulator.responder import client_address, read_object
+from cmzon_secrets.emulator.http.answers import Refusal, success
+from cmzon_secrets.emulator.http.fields import Fields
+from cmzon_secrets.emulator.http.guard import Control
+from cmzon_secrets.emulator.http.requests import client_address, read_object
 
 __all__ = ["FARTHEST_SHIFT", "LARGEST_QUOTA", "Rehearsing", "parse_quota", "parse_shift"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import success
-from cmzon_secrets.emulator.fields import refuse_unknown
-from cmzon_secrets.emulator.guard import Control
-from cmzon_secrets.emulator.responder import read_object
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.http.answers import success
+from cmzon_secrets.emulator.http.fields import refuse_unknown
+from cmzon_secrets.emulator.http.guard import Control
+from cmzon_secrets.emulator.http.requests import read_object
 
 __all__ = ["SnapshotControls"]
 

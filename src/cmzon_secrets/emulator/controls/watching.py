@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import Refusal, success
-from cmzon_secrets.emulator.exchanges import ExchangeFilter
-from cmzon_secrets.emulator.fields import Fields
-from cmzon_secrets.emulator.guard import Control
-from cmzon_secrets.emulator.responder import LARGEST_BODY, read_object, read_query
-from cmzon_secrets.emulator.waiting import wait_for
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.exchanges import ExchangeFilter
+from cmzon_secrets.emulator.account.waiting import wait_for
+from cmzon_secrets.emulator.http.answers import Refusal, success
+from cmzon_secrets.emulator.http.fields import Fields
+from cmzon_secrets.emulator.http.guard import Control
+from cmzon_secrets.emulator.http.requests import LARGEST_BODY, read_object, read_query
 
 __all__ = ["Watching", "parse_listing", "parse_wait"]
 

@@ -12,9 +12,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cmzon_secrets.emulator.answers import success
-from cmzon_secrets.emulator.guard import Control, local
-from cmzon_secrets.emulator.responder import Endpoint, read_query
+from cmzon_secrets.emulator.http.answers import success
+from cmzon_secrets.emulator.http.guard import Control, local
+from cmzon_secrets.emulator.http.requests import read_query
+from cmzon_secrets.emulator.responder import Endpoint
 
 __all__ = ["ROUTE", "description_of"]
 

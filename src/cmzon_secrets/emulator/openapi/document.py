@@ -8,18 +8,19 @@ from collections.abc import Collection, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from cmzon_secrets.emulator.answers import (
+from cmzon_secrets.emulator.account.idempotency import KEY
+from cmzon_secrets.emulator.account.tokens import MESSAGING, SEND
+from cmzon_secrets.emulator.http.answers import (
     Refusal,
     insufficient_permissions,
     invalid_request,
     invalid_token,
     rate_limited,
 )
-from cmzon_secrets.emulator.idempotency import KEY
+from cmzon_secrets.emulator.http.requests import LARGEST_BODY
 from cmzon_secrets.emulator.openapi.operations import JSON, OPERATIONS, QUERY, Operation
 from cmzon_secrets.emulator.openapi.schemas import REQUEST_ID, TEXT, Schema, ref, schemas
-from cmzon_secrets.emulator.responder import LARGEST_BODY, Endpoint
-from cmzon_secrets.emulator.tokens import MESSAGING, SEND
+from cmzon_secrets.emulator.responder import Endpoint
 
 __all__ = ["document"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cmzon_secrets.emulator.account.exchanges import KEPT
+from cmzon_secrets.emulator.account.history import EVENTS
 from cmzon_secrets.emulator.controls.watching import LATEST, LISTED, MOST_LISTED, STATUS
-from cmzon_secrets.emulator.exchanges import KEPT
-from cmzon_secrets.emulator.history import EVENTS
 from cmzon_secrets.emulator.openapi.schemas import Schema
 
 __all__ = ["OPERATIONS", "QUERY", "Operation"]

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from cmzon_secrets.emulator.controls.rehearsing import FARTHEST_SHIFT, LARGEST_QUOTA
-from cmzon_secrets.emulator.controls.watching import LATEST, LONGEST_WAIT
-from cmzon_secrets.emulator.controls.watching import STATUS as STATUS_CHOICE
-from cmzon_secrets.emulator.faults import (
+from cmzon_secrets.emulator.account.faults import (
     LARGEST_SEED,
     LONGEST_LATENCY,
     LONGEST_RETRY_AFTER,
     MOST_STRIKES,
     STATUSES,
 )
-from cmzon_secrets.emulator.history import EVENTS
-from cmzon_secrets.emulator.messages import LONGEST_TEXT, NUMBER
-from cmzon_secrets.emulator.snapshots import NAME as SNAPSHOT_NAME
-from cmzon_secrets.emulator.tokens import LONGEST_LIFE, LONGEST_NAME, MOST_ADDRESSES, SCOPES
+from cmzon_secrets.emulator.account.history import EVENTS
+from cmzon_secrets.emulator.account.messages import LONGEST_TEXT, NUMBER
+from cmzon_secrets.emulator.account.snapshots import NAME as SNAPSHOT_NAME
+from cmzon_secrets.emulator.account.tokens import LONGEST_LIFE, LONGEST_NAME, MOST_ADDRESSES, SCOPES
+from cmzon_secrets.emulator.controls.rehearsing import FARTHEST_SHIFT, LARGEST_QUOTA
+from cmzon_secrets.emulator.controls.watching import LATEST, LONGEST_WAIT
+from cmzon_secrets.emulator.controls.watching import STATUS as STATUS_CHOICE
 
 __all__ = ["Schema", "optional", "ref", "schemas"]
 

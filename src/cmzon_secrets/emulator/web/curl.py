@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from shlex import quote
 
-from cmzon_secrets.emulator.exchanges import Exchange
+from cmzon_secrets.emulator.account.exchanges import Exchange
 
 __all__ = ["as_curl"]
 

@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import invalid_request
-from cmzon_secrets.emulator.exchanges import KEPT, Exchange, ExchangeFilter
-from cmzon_secrets.emulator.messages import ROUTE
-from cmzon_secrets.emulator.tokens import IssuedToken
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.exchanges import KEPT, Exchange, ExchangeFilter
+from cmzon_secrets.emulator.account.messages import ROUTE
+from cmzon_secrets.emulator.account.tokens import IssuedToken
+from cmzon_secrets.emulator.http.answers import invalid_request
 from cmzon_secrets.emulator.web.curl import as_curl
 from cmzon_secrets.emulator.web.site import Site
 
@@ -181,7 +181,7 @@ def _limit(text: str) -> int:
 
 def _statuses(account: Account, chosen: str) -> dict[str, str]:
     """What to choose from: the usual, the refusals there were, and the one that is chosen."""
-    refusals = {str(status) for status in account.audit.by_status if status >= 400}
+    refusals = {str(status) for status in account.record.by_status if status >= 400}
     others = (refusals | {chosen}) - {"", *STATUSES}
     return STATUSES | {status: status for status in sorted(others)}
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cmzon_secrets.emulator.changes import EVERYTHING
+from cmzon_secrets.emulator.account.changes import EVERYTHING
 from cmzon_secrets.emulator.web.site import SECURITY_HEADERS, Site, static
 
 __all__ = ["routes"]

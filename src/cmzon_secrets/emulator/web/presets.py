@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cmzon_secrets.emulator.limits import ACCOUNT, NEW_ACCOUNT, UNLIMITED, Quota
-from cmzon_secrets.emulator.messages import ROUTE as SEND
+from cmzon_secrets.emulator.account.limits import ACCOUNT, NEW_ACCOUNT, UNLIMITED, Quota
+from cmzon_secrets.emulator.account.messages import ROUTE as SEND
 from cmzon_secrets.emulator.web.site import Form
 
 __all__ = [

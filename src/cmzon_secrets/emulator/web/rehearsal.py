@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cmzon_secrets.emulator.answers import Refusal
+from cmzon_secrets.emulator.account.faults import Fault
+from cmzon_secrets.emulator.account.tokens import IssuedToken
 from cmzon_secrets.emulator.controls.rehearsing import parse_quota, parse_shift
-from cmzon_secrets.emulator.faults import Fault
-from cmzon_secrets.emulator.tokens import IssuedToken
+from cmzon_secrets.emulator.http.answers import Refusal
 from cmzon_secrets.emulator.web.presets import (
     KINDS,
     PRESETS,

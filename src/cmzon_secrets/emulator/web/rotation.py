@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import Refusal
-from cmzon_secrets.emulator.stages import Stage, account_of, stages
-from cmzon_secrets.emulator.tokens import IssuedToken
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.stages import Stage, account_of, stages
+from cmzon_secrets.emulator.account.tokens import IssuedToken
+from cmzon_secrets.emulator.http.answers import Refusal
 from cmzon_secrets.emulator.web import timeline, traffic
 from cmzon_secrets.emulator.web.site import Site
 from cmzon_secrets.emulator.web.timeline import Bar, Mark, Window
@@ -138,7 +138,7 @@ class Picture:
         ids = {token.id for token in self._tokens} if self._asked else None
         failed: Counter[int | None] = Counter()
         window = self.window
-        for sender, status, count in self._account.audit.failed_sends(window.start, window.end):
+        for sender, status, count in self._account.record.failed_sends(window.start, window.end):
             if ids is None or sender in ids:
                 failed[status] += count
         return failed

@@ -16,11 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cmzon_secrets.emulator.answers import Refusal
-from cmzon_secrets.emulator.history import EVENTS, HistoryFilter
-from cmzon_secrets.emulator.idempotency import Use
-from cmzon_secrets.emulator.stages import stages
-from cmzon_secrets.emulator.tokens import (
+from cmzon_secrets.emulator.account.history import EVENTS, HistoryFilter
+from cmzon_secrets.emulator.account.idempotency import Use
+from cmzon_secrets.emulator.account.stages import stages
+from cmzon_secrets.emulator.account.tokens import (
     AUDIT,
     MANAGE,
     MESSAGING,
@@ -28,6 +27,7 @@ from cmzon_secrets.emulator.tokens import (
     IssuedToken,
     TokenWish,
 )
+from cmzon_secrets.emulator.http.answers import Refusal
 from cmzon_secrets.emulator.web.site import Form, Site
 
 __all__ = ["routes"]

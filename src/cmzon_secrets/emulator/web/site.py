@@ -20,11 +20,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import Abort, Refusal
-from cmzon_secrets.emulator.guard import check_local
-from cmzon_secrets.emulator.history import Origin
-from cmzon_secrets.emulator.responder import LARGEST_BODY, client_address, read_body
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.history import Origin
+from cmzon_secrets.emulator.http.answers import Abort, Refusal
+from cmzon_secrets.emulator.http.guard import check_local
+from cmzon_secrets.emulator.http.requests import LARGEST_BODY, client_address, read_body
 
 if TYPE_CHECKING:
     import asyncio

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from cmzon_secrets.emulator.account.stages import Stage
 from cmzon_secrets.emulator.clock import format_time
-from cmzon_secrets.emulator.stages import Stage
 
 __all__ = ["make_environment"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from cmzon_secrets.emulator.tokens import IssuedToken
+from cmzon_secrets.emulator.account.tokens import IssuedToken
 
 __all__ = [
     "MARKS",

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cmzon_secrets.emulator.answers import Refusal
-from cmzon_secrets.emulator.controls.audit_log import FILTERS, PATH, parse_filter
-from cmzon_secrets.emulator.history import EVENTS, HistoryFilter, TokenEvent
+from cmzon_secrets.emulator.account.history import EVENTS, HistoryFilter, TokenEvent
+from cmzon_secrets.emulator.controls.audit_trail import FILTERS, PATH, parse_filter
+from cmzon_secrets.emulator.http.answers import Refusal
 from cmzon_secrets.emulator.web.site import Site
 
 __all__ = ["routes"]

@@ -5,11 +5,11 @@ from html import unescape
 
 import pytest
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.audit import FAILED_SENDS
-from cmzon_secrets.emulator.history import Origin
-from cmzon_secrets.emulator.state import Journal
-from cmzon_secrets.emulator.tokens import TokenWish, deriving
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.history import Origin
+from cmzon_secrets.emulator.account.record import FAILED_SENDS
+from cmzon_secrets.emulator.account.tokens import TokenWish, deriving
+from cmzon_secrets.emulator.storage.journal import Journal
 from cmzon_secrets.emulator.web.rotation import Picture
 
 PAGE = "/dashboard/rotation"

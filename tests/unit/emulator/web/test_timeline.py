@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cmzon_secrets.emulator.tokens import IssuedToken
+from cmzon_secrets.emulator.account.tokens import IssuedToken
 from cmzon_secrets.emulator.web import timeline, traffic
 from cmzon_secrets.emulator.web.timeline import Window
 

@@ -7,8 +7,8 @@ from html import unescape
 import pytest
 
 from cmzon_secrets.emulator import Emulator
-from cmzon_secrets.emulator.history import EMULATOR, EVENTS, History, HistoryFilter
-from cmzon_secrets.emulator.state import Journal
+from cmzon_secrets.emulator.account.history import EMULATOR, EVENTS, History, HistoryFilter
+from cmzon_secrets.emulator.storage.journal import Journal
 
 PAGE = "/dashboard/audit"
 FILE = "/_emulator/audit.jsonl"

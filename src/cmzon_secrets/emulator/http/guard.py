@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from cmzon_secrets.emulator.answers import Abort, Refusal
-from cmzon_secrets.emulator.responder import client_address
+from cmzon_secrets.emulator.http.answers import Abort, Refusal
+from cmzon_secrets.emulator.http.requests import client_address
 
 __all__ = ["Control", "check_local", "is_loopback", "local"]
 

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cmzon_secrets.emulator.clock import format_time
-from cmzon_secrets.emulator.state import Journal, Where, Write, like
+from cmzon_secrets.emulator.storage.journal import Journal, Write
+from cmzon_secrets.emulator.storage.queries import Where, like
 
 __all__ = ["EMULATOR", "EVENTS", "History", "HistoryFilter", "Origin", "TokenEvent"]
 

@@ -13,13 +13,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-from cmzon_secrets.emulator.answers import (
+from cmzon_secrets.emulator.http.answers import (
     Abort,
     Refusal,
     insufficient_permissions,
     invalid_token,
 )
-from cmzon_secrets.emulator.fields import Fields
+from cmzon_secrets.emulator.http.fields import Fields
 
 __all__ = ["Effect", "Fault", "Faults"]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from cmzon_secrets.emulator.answers import invalid_request
 from cmzon_secrets.emulator.clock import format_time
-from cmzon_secrets.emulator.state import Journal
+from cmzon_secrets.emulator.http.answers import invalid_request
+from cmzon_secrets.emulator.storage.journal import Journal
 
-__all__ = ["FAILED_SENDS", "AuditTrail"]
+__all__ = ["FAILED_SENDS", "RequestRecord"]
 
 PAGE = 100
 _COLUMNS = ("at", "method", "route", "status", "token_id", "ip", "request_id")
@@ -26,7 +26,7 @@ FAILED_SENDS = (
 _SELECT = f"SELECT seq, {', '.join(_COLUMNS)} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608  # our own names
 
 
-class AuditTrail:
+class RequestRecord:
     """Append-only; ``by_status`` counts the answers, connections that were reset apart."""
 
     def __init__(self, journal: Journal) -> None:

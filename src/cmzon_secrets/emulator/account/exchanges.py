@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cmzon_secrets.emulator.changes import MESSAGES, Changes
+from cmzon_secrets.emulator.account.changes import MESSAGES, Changes
 from cmzon_secrets.emulator.clock import format_time
-from cmzon_secrets.emulator.redaction import without_secrets
-from cmzon_secrets.emulator.state import Journal, Where
+from cmzon_secrets.emulator.http.redaction import without_secrets
+from cmzon_secrets.emulator.storage.journal import Journal
+from cmzon_secrets.emulator.storage.queries import Where
 
 __all__ = ["KEPT", "NOBODY", "Conversation", "Exchange", "ExchangeFilter", "Exchanges"]
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any
 
-from cmzon_secrets.emulator.answers import invalid_request
+from cmzon_secrets.emulator.account.history import History, Origin
+from cmzon_secrets.emulator.account.idempotency import INSERT as INSERT_KEY
+from cmzon_secrets.emulator.account.idempotency import IdempotencyKeys, Use
 from cmzon_secrets.emulator.clock import format_time
-from cmzon_secrets.emulator.fields import Fields
-from cmzon_secrets.emulator.history import History, Origin
-from cmzon_secrets.emulator.idempotency import INSERT as INSERT_KEY
-from cmzon_secrets.emulator.idempotency import IdempotencyKeys, Use
-from cmzon_secrets.emulator.state import Journal
+from cmzon_secrets.emulator.http.answers import invalid_request
+from cmzon_secrets.emulator.http.fields import Fields
+from cmzon_secrets.emulator.storage.journal import Journal
 
 __all__ = [
     "AUDIT",

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cmzon_secrets.emulator.answers import Refusal, invalid_request
-from cmzon_secrets.emulator.state import Journal
+from cmzon_secrets.emulator.http.answers import Refusal, invalid_request
+from cmzon_secrets.emulator.storage.journal import Journal
 
 __all__ = ["KEY", "IdempotencyKeys", "Use", "checked_key"]
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cmzon_secrets.emulator.answers import Refusal, invalid_request
-from cmzon_secrets.emulator.changes import REHEARSAL, Changes
+from cmzon_secrets.emulator.account.changes import REHEARSAL, Changes
 from cmzon_secrets.emulator.clock import format_time
-from cmzon_secrets.emulator.state import Journal, Write
+from cmzon_secrets.emulator.http.answers import Refusal, invalid_request
+from cmzon_secrets.emulator.storage.journal import Journal, Write
 
 __all__ = ["MOST", "Snapshot", "Snapshots", "unusable"]
 

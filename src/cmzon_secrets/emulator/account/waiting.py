@@ -11,9 +11,9 @@ import asyncio
 import json
 from dataclasses import replace
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.changes import MESSAGES, Watcher
-from cmzon_secrets.emulator.exchanges import Exchange, ExchangeFilter
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.changes import MESSAGES, Watcher
+from cmzon_secrets.emulator.account.exchanges import Exchange, ExchangeFilter
 
 __all__ = ["wait_for"]
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from cmzon_secrets.emulator.answers import rate_limited
+from cmzon_secrets.emulator.account.idempotency import INSERT as INSERT_KEY
+from cmzon_secrets.emulator.account.idempotency import IdempotencyKeys, Use
+from cmzon_secrets.emulator.account.limits import Limits, Quota
 from cmzon_secrets.emulator.clock import ShiftedClock
-from cmzon_secrets.emulator.fields import Fields
-from cmzon_secrets.emulator.idempotency import INSERT as INSERT_KEY
-from cmzon_secrets.emulator.idempotency import IdempotencyKeys, Use
-from cmzon_secrets.emulator.limits import Limits, Quota
-from cmzon_secrets.emulator.state import Journal
+from cmzon_secrets.emulator.http.answers import rate_limited
+from cmzon_secrets.emulator.http.fields import Fields
+from cmzon_secrets.emulator.storage.journal import Journal
 
 __all__ = ["LONGEST_TEXT", "NUMBER", "ROUTE", "Message", "Messages"]
 

@@ -14,13 +14,13 @@ from itertools import islice
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from cmzon_secrets.emulator.account import Account
-from cmzon_secrets.emulator.answers import invalid_request
-from cmzon_secrets.emulator.guard import Control
-from cmzon_secrets.emulator.history import EVENTS, HistoryFilter, TokenEvent
-from cmzon_secrets.emulator.responder import read_query
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.history import EVENTS, HistoryFilter, TokenEvent
+from cmzon_secrets.emulator.http.answers import invalid_request
+from cmzon_secrets.emulator.http.guard import Control
+from cmzon_secrets.emulator.http.requests import read_query
 
-__all__ = ["FILTERS", "PATH", "AuditLog", "parse_filter"]
+__all__ = ["FILTERS", "PATH", "AuditTrail", "parse_filter"]
 
 PATH = "/_emulator/audit.jsonl"
 FILTERS = tuple(field.name for field in fields(HistoryFilter))
@@ -34,7 +34,7 @@ _HEADERS = {
 }
 
 
-class AuditLog:
+class AuditTrail:
     """The one control."""
 
     def __init__(self, account: Account) -> None:

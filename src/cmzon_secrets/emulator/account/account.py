@@ -16,20 +16,27 @@ from pathlib import Path
 from typing import Any
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
-from cmzon_secrets.emulator.answers import Refusal
-from cmzon_secrets.emulator.audit import AuditTrail
-from cmzon_secrets.emulator.changes import EVERYTHING, REHEARSAL, TOKENS, Changes
+from cmzon_secrets.emulator.account.changes import EVERYTHING, REHEARSAL, TOKENS, Changes
+from cmzon_secrets.emulator.account.exchanges import Exchanges
+from cmzon_secrets.emulator.account.faults import Effect, Fault, Faults
+from cmzon_secrets.emulator.account.history import EMULATOR, History, Origin
+from cmzon_secrets.emulator.account.idempotency import IdempotencyKeys, Use
+from cmzon_secrets.emulator.account.limits import ACCOUNT, NEW_ACCOUNT, Quota
+from cmzon_secrets.emulator.account.messages import ROUTE, Messages
+from cmzon_secrets.emulator.account.record import RequestRecord
+from cmzon_secrets.emulator.account.snapshots import Snapshot, Snapshots, unusable
+from cmzon_secrets.emulator.account.tokens import (
+    INSERT,
+    SCOPES,
+    Derive,
+    IssuedToken,
+    Tokens,
+    TokenWish,
+)
+from cmzon_secrets.emulator.account.usage import Usage
 from cmzon_secrets.emulator.clock import ShiftedClock
-from cmzon_secrets.emulator.exchanges import Exchanges
-from cmzon_secrets.emulator.faults import Effect, Fault, Faults
-from cmzon_secrets.emulator.history import EMULATOR, History, Origin
-from cmzon_secrets.emulator.idempotency import IdempotencyKeys, Use
-from cmzon_secrets.emulator.limits import ACCOUNT, NEW_ACCOUNT, Quota
-from cmzon_secrets.emulator.messages import ROUTE, Messages
-from cmzon_secrets.emulator.snapshots import Snapshot, Snapshots, unusable
-from cmzon_secrets.emulator.state import REMEMBER, Journal
-from cmzon_secrets.emulator.tokens import INSERT, SCOPES, Derive, IssuedToken, Tokens, TokenWish
-from cmzon_secrets.emulator.usage import Usage
+from cmzon_secrets.emulator.http.answers import Refusal
+from cmzon_secrets.emulator.storage.journal import REMEMBER, Journal
 from cmzon_secrets.errors import ConfigurationError
 
 __all__ = ["Account"]
@@ -77,7 +84,7 @@ class Account:
         return {
             "messages": self.messages.count,
             "distinct_idempotency_keys": self.keys.count(ROUTE),
-            "by_status": {str(status): n for status, n in sorted(self.audit.by_status.items())},
+            "by_status": {str(status): n for status, n in sorted(self.record.by_status.items())},
             "tokens": self.tokens.counts(self.clock.timestamp()),
             "max_per_sliding_second": self.messages.limits.busiest,
         }
@@ -213,7 +220,7 @@ class Account:
         self.usage = Usage(self.tokens, self.history, self.clock, self.changes)
         self.messages = Messages(journal, self.keys, self.clock, quota)
         self.exchanges = Exchanges(journal, self.changes)
-        self.audit = AuditTrail(journal)
+        self.record = RequestRecord(journal)
         self.faults = Faults(faults)
         self._check_secret()
         self.admin = self.tokens.get(journal.meta("admin") or "") or self._new_admin()

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
 
-from cmzon_secrets.emulator.answers import Refusal, invalid_request
+from cmzon_secrets.emulator.http.answers import Refusal, invalid_request
 
 __all__ = ["Fields", "parse_object", "refuse_unknown", "safe_name"]
 

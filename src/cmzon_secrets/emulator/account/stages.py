@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from enum import StrEnum
 
-from cmzon_secrets.emulator.tokens import IssuedToken
+from cmzon_secrets.emulator.account.tokens import IssuedToken
 
 __all__ = ["Stage", "account_of", "stages"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from cmzon_secrets.emulator.changes import TOKENS, Changes
+from cmzon_secrets.emulator.account.changes import TOKENS, Changes
+from cmzon_secrets.emulator.account.history import EMULATOR, History, Origin
+from cmzon_secrets.emulator.account.tokens import IssuedToken, Tokens
 from cmzon_secrets.emulator.clock import ShiftedClock
-from cmzon_secrets.emulator.history import EMULATOR, History, Origin
-from cmzon_secrets.emulator.tokens import IssuedToken, Tokens
 
 __all__ = ["ACTIVITY_KEPT", "Usage"]
 

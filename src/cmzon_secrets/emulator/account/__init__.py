@@ -1,0 +1,1 @@
+"""What the account is: its tokens, messages, limits and faults, and what was recorded of them."""

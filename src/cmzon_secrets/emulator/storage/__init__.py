@@ -1,0 +1,1 @@
+"""Where the account lies: the folder, and the database in it."""
