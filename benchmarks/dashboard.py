@@ -42,7 +42,7 @@ def fill(account: Account) -> None:
         body = {"to": to, "type": "text", "text": {"body": f"Your parcel {n} is on its way."}}
         answer = {"id": message_id, "status": "accepted", "to": to}
         account.exchanges.add(
-            presented="",
+            presented=(),
             idempotency_key=f"key-{n}",
             request_body=json.dumps(body),
             id=f"req_{n:016}",

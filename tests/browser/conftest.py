@@ -1,8 +1,16 @@
-"""Whoever uses the API while people look at the dashboard."""
+"""What every test in a browser has: whoever uses the API meanwhile, and the mark that it takes long."""
+
+from pathlib import Path
 
 import pytest
 
 from browser.callers import Caller
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """What people and programs could write into everything that the dashboard shows."""
 
+from cmzon_secrets.emulator.web.templates import visible
+
 RUN = "window.pwned=1"
 
 TEXTS = [
@@ -62,20 +64,46 @@ POLYGLOT = (
 SHORT = [text for text in TEXTS if len(text) <= 200]
 """Those that can be a token's name."""
 
-HARM = """() => [
-  ...(window.pwned === undefined ? [] : ["a script ran"]),
-  ...[...document.querySelectorAll("*")].flatMap((element) =>
-    [...element.attributes].filter((a) => /^on/i.test(a.name) || a.name === "style"
-      || (/^(href|src|action)$/i.test(a.name) && !/^(\\/|#|\\?|$)/.test(a.value)))
+HARM = """(other) => {
+  const page = other ?? document;
+  const links = /^(href|src|action)$/i;
+  const foreign = (a) => /^on/i.test(a.name) || a.name === "style"
+    || (links.test(a.name) && !/^(\\/|#|\\?|$)/.test(a.value));
+  const elements = [...page.querySelectorAll("*")];
+  const active = "script, style, iframe, object, embed, base, meta[http-equiv]";
+  return [
+    ...(window.pwned === undefined ? [] : ["a script ran"]),
+    ...elements.flatMap((element) => [...element.attributes].filter(foreign)
       .map((a) => `<${element.localName} ${a.name}="${a.value.slice(0, 80)}">`)),
-  ...[...document.querySelectorAll("script, style, iframe, object, embed, base, meta[http-equiv]")]
-    .filter((element) => !element.matches('script[src="/dashboard/script.js"]'))
-    .map((element) => element.outerHTML.slice(0, 80)),
-]"""
+    ...elements.filter((element) => element.matches(active))
+      .filter((element) => !element.matches('script[src="/dashboard/script.js"]'))
+      .map((element) => element.outerHTML.slice(0, 80)),
+  ];
+}"""
 """What a text has done to a page: nothing, as long as it is only text."""
+
+READ = (
+    """async (paths) => {
+  const harm = %s;
+  const read = (path) => new Promise((done) => {
+    const request = new XMLHttpRequest();
+    request.open("GET", path);
+    request.responseType = "document";
+    request.onloadend = () => done(request.response
+      ? {text: request.response.documentElement.textContent, harm: harm(request.response)}
+      : {text: "", harm: ["no page came"]});
+    request.send();
+  });
+  const pages = {};
+  for (const path of paths) pages[path] = await read(path);
+  return pages;
+}"""
+    % HARM
+)
+"""Has a page read others as the script reads them: their text, and the harm, by path. It takes a tenth
+of the time that it takes to open them."""
 
 
 def as_shown(text):
-    """A text as the page's own text has it: control characters as pictures, line ends as HTML reads them."""
-    pictures = {n: 0x2400 + n for n in range(32) if n not in (9, 10, 13)} | {0x7F: 0x2421}
-    return text.translate(pictures).replace("\r\n", "\n").replace("\r", "\n")
+    """A text as the page's own text has it: what cannot be seen as pictures, line ends as HTML reads them."""
+    return visible(text).replace("\r\n", "\n").replace("\r", "\n")

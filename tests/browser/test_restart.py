@@ -14,8 +14,6 @@ from playwright.sync_api import expect
 from browser.callers import TO
 from servers.child_process import free_port
 
-pytestmark = pytest.mark.slow
-
 SOURCE = Path(__file__).parents[2] / "src"
 CONVERSATION = f"/dashboard?to=%2B{TO[1:]}"
 

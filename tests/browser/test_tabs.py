@@ -1,18 +1,11 @@
 """Pages that stay open: what happens elsewhere appears in them, and what is typed in them stays."""
 
-import pytest
 from playwright.sync_api import expect
 
 from browser.callers import TO
-
-pytestmark = pytest.mark.slow
+from servers.chromium import HIDE, wait_until
 
 CONVERSATION = f"/dashboard?to=%2B{TO[1:]}"
-HIDE = """(hidden) => {
-  Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
-  document.dispatchEvent(new Event("visibilitychange"));
-}"""
-"""A browser without windows hides no page; this tells the page that it is hidden."""
 
 
 def is_live(page):
@@ -23,14 +16,6 @@ def is_live(page):
 def streams(emulator):
     """How many follow what happens."""
     return len(emulator._running.server._account.changes._watchers)
-
-
-def wait_until(page, condition):
-    for _ in range(200):
-        if condition():
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"it did not become true: {condition}")
 
 
 def test_what_is_done_in_one_tab_appears_in_the_other(cmzon_emulator, api, visit):
@@ -60,32 +45,38 @@ def test_a_fault_that_is_used_up_leaves_the_banner_of_every_open_page(cmzon_emul
         expect(page.locator("#banner")).not_to_contain_text("fault")
 
 
-@pytest.mark.parametrize(
-    ("path", "label"),
-    [
-        ("/dashboard", "Text"),
-        ("/dashboard/tokens", "Name"),
-        ("/dashboard/rehearse", "Name"),
-        ("/dashboard/audit", "Address"),
-    ],
-)
-def test_what_is_being_typed_stays_while_messages_arrive(cmzon_emulator, api, visit, path, label):
-    page = is_live(visit(cmzon_emulator.base_url, path))
+TYPED = "(e) => [e.value, e.selectionStart, e.selectionEnd, e === document.activeElement]"
+
+
+def half_a_word(page, label):
+    """The field in which it is being typed, two letters of it selected."""
     field = page.locator("main").get_by_label(label).first
     field.fill("")
     page.keyboard.type("half a word")
     page.keyboard.press("Shift+ArrowLeft")
     page.keyboard.press("Shift+ArrowLeft")
-    looks = []
-    page.on("response", lambda answer: looks.append(answer.url))
+    return field
+
+
+def test_what_is_being_typed_stays_while_messages_arrive(cmzon_emulator, api, visit):
+    first = visit(cmzon_emulator.base_url)
+    labels = {
+        "/dashboard": "Text",
+        "/dashboard/tokens": "Name",
+        "/dashboard/rehearse": "Name",
+        "/dashboard/audit": "Address",
+    }
+    pages = {path: first.context.new_page() for path in labels}
+    for path, page in pages.items():
+        page.goto(path)
+    fields = [half_a_word(is_live(page), labels[path]) for path, page in pages.items()]
     token = api.issue()["token"]
     for n in range(50):
         api.send(f"number {n}", token=token)
     api.control("faults", route="POST /v1/messages", status=500)
-    expect(page.locator("#banner")).to_contain_text("1 fault is in force")
-    assert looks  # the page did look again
-    held = "(e) => [e.value, e.selectionStart, e.selectionEnd, e === document.activeElement]"
-    assert field.evaluate(held) == ["half a word", 9, 11, True]
+    for page in pages.values():
+        expect(page.locator("#banner")).to_contain_text("1 fault is in force")  # it looked again
+    assert [field.evaluate(TYPED) for field in fields] == [["half a word", 9, 11, True]] * 4
 
 
 def test_an_opened_detail_stays_open_while_the_page_follows(cmzon_emulator, api, visit):
@@ -132,6 +123,27 @@ def test_a_hidden_page_lets_its_stream_go_and_catches_up_when_it_is_shown(
     assert streams(cmzon_emulator) == 1
 
 
+def test_the_title_of_a_hidden_page_counts_what_came_since_it_was_looked_at(
+    cmzon_emulator, api, visit
+):
+    page = visit(cmzon_emulator.base_url, "about:blank")
+    page.clock.install()
+    page.goto(CONVERSATION)
+    is_live(page).evaluate(HIDE, True)
+    api.send("here")
+    api.send("elsewhere", to="+12025550199")
+    page.clock.fast_forward(5_000)
+    expect(page).to_have_title("(2) Messages · CMzon emulator")
+    page.evaluate(HIDE, False)
+    expect(page).to_have_title("Messages · CMzon emulator")
+    expect(page.locator("#bubbles").get_by_text("here")).to_be_visible()
+    page.evaluate(HIDE, True)
+    page.clock.fast_forward(5_000)
+    api.send("one more")
+    page.clock.fast_forward(5_000)
+    expect(page).to_have_title("(1) Messages · CMzon emulator")
+
+
 def test_what_happens_between_the_page_and_its_stream_is_not_missed(cmzon_emulator, api, visit):
     page = visit(cmzon_emulator.base_url)
     page.route("**/dashboard/events*", lambda route: (api.send("in between"), route.continue_()))
@@ -139,10 +151,10 @@ def test_what_happens_between_the_page_and_its_stream_is_not_missed(cmzon_emulat
     expect(page.locator("#bubbles").get_by_text("in between")).to_be_visible()
 
 
-def test_a_dozen_tabs_follow_and_hold_up_nobody(cmzon_emulator, api, visit):
+def test_more_tabs_than_connections_follow_and_hold_up_nobody(cmzon_emulator, api, visit):
     """A browser has six connections to one address; those in front of the reader need theirs."""
     first = is_live(visit(cmzon_emulator.base_url, CONVERSATION))
-    for _ in range(11):
+    for _ in range(7):
         tab = first.context.new_page()
         tab.goto("/dashboard/audit")
         is_live(tab)

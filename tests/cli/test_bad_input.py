@@ -120,7 +120,7 @@ def test_a_port_in_use(cli):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = cli("emulator", "--port", str(port))
-    assert_one_line(done, 1, f"port {port}", "already in use")
+    assert_one_line(done, 1, f"port {port}", "in use by")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com"])
@@ -146,7 +146,20 @@ def test_a_revoked_token(cli, sealed, api):
     assert cli("rotate", sealed).code == 0
     assert cli("revoke", sealed, "--no-replace", "--yes").code == 3
     done = cli("send", sealed, "--to", "+12025550123", "--text", "hi")
-    assert_one_line(done, 1, "401 Invalid API token", "rotate it")
+    assert_one_line(done, 1, "401 Invalid API token", "cmzon-secrets revoke replaces it")
+
+
+def test_what_the_hint_names_helps_where_a_rotation_has_to_wait_for_a_grace(cli, sealed, api):
+    assert cli("rotate", sealed).code == 0
+    assert cli("rotate", sealed, "--force").code == 0
+    (item,) = json.loads(cli("get", sealed, "--json").out)["items"]
+    expire = f"{api.base_url}/_emulator/tokens/{item['id']}/expire"
+    urllib.request.urlopen(urllib.request.Request(expire, method="POST")).close()
+    send = ["send", sealed, "--to", "+12025550123", "--text", "hi"]
+    assert_one_line(cli(*send), 1, "401 Invalid API token", "cmzon-secrets revoke replaces it")
+    assert "waiting" in cli("rotate", sealed, "--force").out
+    assert cli("revoke", sealed, "--yes").code == 0
+    assert cli(*send).code == 0
 
 
 def test_an_api_that_cannot_be_reached(cli, sealed, api):

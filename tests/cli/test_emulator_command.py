@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import signal
 import ssl
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+
+from cmzon_secrets.cli.emulator import LIMITS_ARE_OFF
+
+PAGE = Path(__file__).parents[2] / "docs" / "dashboard.md"
 
 
 @contextmanager
@@ -20,7 +31,8 @@ def running(cli, *options):
     yield json.loads(process.stdout.readline())
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (0, "", "")
+    told = f"{LIMITS_ARE_OFF}\n" if "--no-limits" in options else ""
+    assert (process.returncode, out, err) == (0, "", told)
 
 
 def stats(ready):
@@ -61,6 +73,77 @@ def test_to_people_it_says_the_same_in_words(cli):
     terminal.type("\x03")
     assert terminal.end() == 0
     assert "Traceback" not in terminal.shown
+
+
+def test_its_help_names_the_dashboard(cli):
+    assert "dashboard" in cli("emulator", "--help").out
+
+
+def test_what_it_says_with_tls_sends_there(cli, sealed):
+    terminal = cli.on_terminal("emulator", "--tls", NO_COLOR="1")
+    terminal.expect("Ctrl-C ends it")
+    facts = dict(re.findall(r"^(\S.*?)  +(\S+)$", terminal.shown, re.MULTILINE))
+    setting, ca = re.search(r"export (\S+), with (--ca \S+) for each", terminal.shown).groups()
+    api = {"CMZON_ADMIN_URI": "env:ADMIN", "ADMIN": Path(facts["admin token"]).read_text().strip()}
+    api |= [setting.split("=")]
+    assert shlex.split(ca) == ["--ca", facts["CA"]]
+    for command in (["rotate"], ["send", "--to", "+12025550123", "--text", "hi"]):
+        done = cli(*command, sealed, *shlex.split(ca), **api)
+        assert done.code == 0, done.err
+    terminal.type("\x03")
+    assert terminal.end() == 0
+
+
+@pytest.mark.slow
+def test_what_the_page_says_of_a_rotation_under_load_can_be_watched(cli):
+    section = (
+        PAGE.read_text().split("### Watch your own rotation under load\n")[1].split("\n## ")[0]
+    )
+    (sender,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (cli.folder / "sender.py").write_text(sender)
+    start, *steps = re.findall(r"^\$ (.*)$", section, re.MULTILINE)
+    _, command, *options = shlex.split(start)
+    options[options.index("8025")] = "0"  # that one may be taken here
+    assert (command, len(steps)) == ("emulator", 6)
+    with running(cli, *options) as ready:
+        script = "\n".join([*_as_here(cli), *steps]).replace(
+            "http://127.0.0.1:8025", ready["base_url"]
+        )
+        with _in_a_group(cli, script.replace("--rotate-every 10s", "--rotate-every 1s")):
+            _wait_until(lambda: stats(ready)["tokens"]["revoked"] >= 1)
+        seen = stats(ready)
+    assert seen["messages"] > 100
+    assert (
+        seen["by_status"]["401"] == seen["tokens"]["revoked"]
+    )  # each proved dead, no send refused
+
+
+def _as_here(cli):
+    ours = {"cmzon-secrets": cli.words(), "python": [sys.executable]}
+    return [f'{name}() {{ {shlex.join(words)} "$@"; }}' for name, words in ours.items()]
+
+
+@contextmanager
+def _in_a_group(cli, script):
+    shell = subprocess.Popen(
+        ["bash", "-c", script],
+        cwd=cli.folder,
+        env=cli.environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        os.killpg(shell.pid, signal.SIGKILL)
+        shell.wait()
+
+
+def _wait_until(come):
+    end = time.monotonic() + 50
+    while not come():
+        assert time.monotonic() < end
+        time.sleep(0.2)
 
 
 def test_with_tls_it_names_the_ca_to_trust(cli):

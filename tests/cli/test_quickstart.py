@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
+from urllib.parse import urljoin
+from urllib.request import urlopen
 
 import pytest
 
@@ -38,6 +40,28 @@ def test_on_a_terminal_it_counts_live_and_a_second_run_starts_anew(cli):
         assert terminal.end() == 0
         assert "no message was lost" in terminal.shown
         assert str(folder / "token.sealed") in terminal.shown
+
+
+@pytest.mark.slow
+def test_with_keep_the_dashboard_stays_and_messages_go_on_until_ctrl_c(cli):
+    terminal = cli.on_terminal("quickstart", "--keep", NO_COLOR="1")
+    terminal.expect("and Ctrl-C ends it")
+    assert "no message was lost" in terminal.shown
+    told = int(re.search(r"messages accepted +(\d+)", terminal.shown)[1])
+    dashboard = re.search(r"the dashboard is (http://\S+),", terminal.shown)[1]
+    stats = urljoin(dashboard, "/_emulator/stats")
+    end = time.monotonic() + 20
+    while messages_in(stats) < told + 5 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert messages_in(stats) >= told + 5
+    terminal.type("\x03")
+    assert terminal.end() == 0
+    assert "Traceback" not in terminal.shown
+
+
+def messages_in(stats):
+    with urlopen(stats) as answer:
+        return json.load(answer)["messages"]
 
 
 def test_what_to_try_next_is_written_as_it_was_started(tmp_path, monkeypatch):

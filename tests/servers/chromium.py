@@ -18,9 +18,16 @@ ARGUMENTS = (
     *("--disable-component-update", "--disable-sync", "--no-first-run"),
 )
 AXE = "axe-core@4.14.1"
+IN_LIGHT_AND_DARK = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
+"""What axe-core looks for: in the dark nothing but the colours is another."""
 PATIENCE = 15_000
 """Milliseconds that a page gets to show something; a loaded machine needs some."""
 
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+"""A browser without windows hides no page; this tells the page that it is hidden."""
 REPORT = """addEventListener("securitypolicyviolation",
   (event) => console.error(`CSP: ${event.violatedDirective} ${event.sample} ${event.blockedURI}`))"""
 
@@ -122,14 +129,30 @@ def visit(chromium):
     assert not complaints, complaints
 
 
+def wait_until(page, condition):
+    """Wait, while the page goes on, for what cannot be read from it alone."""
+    for _ in range(PATIENCE // 25):
+        if condition():
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError(f"it did not become true: {condition}")
+
+
 @pytest.fixture(scope="session")
 def axe():
-    """A function that has axe-core look at a page and gives what it found, a line for each element."""
+    """A function that has axe-core look at a page, in light and dark.
+
+    It gives what was found, a line for each element.
+    """
     source = _axe_source().read_text(encoding="utf-8")
 
     def found(page):
         page.evaluate(f"{source}; undefined")
-        violations = page.evaluate("async () => (await axe.run()).violations")
+        violations = []
+        for scheme, options in IN_LIGHT_AND_DARK.items():
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            told = page.evaluate("async (options) => (await axe.run(options)).violations", options)
+            violations += told
         return [
             f"{violation['id']}: {violation['help']} — {node['html'][:200]}"
             for violation in violations

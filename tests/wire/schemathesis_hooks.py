@@ -19,10 +19,11 @@ networks = st.builds(
 )
 schemathesis.openapi.format("ip-network", st.ip_addresses().map(str) | networks)
 http = httpx2.Client(
-    base_url=os.environ["BASE_URL"],
-    headers={"Authorization": f"Bearer {os.environ['ADMIN_TOKEN']}"},
+    base_url=os.environ["CMZON_BASE_URL"],
+    headers={"Authorization": f"Bearer {os.environ['CMZON_ADMIN_TOKEN']}"},
     trust_env=False,
 )
+ADMIN_ID = http.get("/v1/tokens/self").raise_for_status().json()["id"]
 
 
 @schemathesis.deserializer("application/x-ndjson")
@@ -40,7 +41,7 @@ def before_call(context, case, kwargs):
         _name(case, "id", _done("/v1/tokens", WISH).json()["id"])
     if case.path.endswith("/wait"):
         _wait_for_nothing(case)
-    if case.path == "/v1/tokens/{id}" and case.path_parameters["id"] == os.environ["ADMIN_ID"]:
+    if case.path == "/v1/tokens/{id}" and case.path_parameters["id"] == ADMIN_ID:
         _name(case, "id", "tok_of_nobody")  # without its token all else would be 401
 
 

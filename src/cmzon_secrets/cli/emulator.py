@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -45,10 +46,11 @@ LIMITS_ARE_OFF = (
 @click.option("--strict", is_flag=True, help="Refuse fields that the API does not know, by name.")
 @click.option("--json", "as_json", is_flag=True, help="Say where it is as one line of JSON.")
 def command(as_json: bool, **settings: Any) -> None:
-    """Serve the CMzon API on this machine, for trying and testing.
+    """Serve the CMzon API and its dashboard on this machine, for trying and testing.
 
-    The vendor's exact answers, limits, tokens and faults on demand (docs/emulator.md). Without
-    --state nothing outlives it. Serves until Ctrl-C, SIGTERM, or its terminal is closed.
+    The vendor's exact answers, limits, tokens and faults on demand (docs/emulator.md); messages and
+    rotations to watch (docs/dashboard.md). Without --state nothing outlives it. Serves until Ctrl-C,
+    SIGTERM, or its terminal is closed.
     """
     from cmzon_secrets.emulator import Emulator, serve
 
@@ -75,4 +77,11 @@ def _say(ready: ReadyLine) -> None:
         ("admin token", ready.admin_token_file),
     ]
     print_pairs(facts if ready.ca is None else [*facts, ("CA", ready.ca)])
-    note(f"export CMZON_BASE_URL={ready.base_url} sends everything there; Ctrl-C ends it")
+    note(f"{_how_to_send_there(ready)}; Ctrl-C ends it")
+
+
+def _how_to_send_there(ready: ReadyLine) -> str:
+    setting = f"export CMZON_BASE_URL={ready.base_url}"
+    if ready.ca is None:
+        return f"{setting} sends everything there"
+    return f"{setting}, with --ca {shlex.quote(ready.ca)} for each command, sends everything there"

@@ -8,6 +8,8 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 TICK = 0.1  # seconds between two looks at the counters
+SLOWLY = 0.2  # seconds between two messages that are sent afterwards
 
 
 @click.command()
@@ -36,26 +39,46 @@ TICK = 0.1  # seconds between two looks at the counters
     show_default=True,
     help="Where the sealed file and its key are made.",
 )
+@click.option("--keep", is_flag=True, help="Go on sending afterwards, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print the account as one JSON document.")
-def command(folder: Path, as_json: bool) -> int:
+def command(folder: Path, keep: bool, as_json: bool) -> int:
     """See it all on this machine: messages flow while the token rotates.
 
     Starts an emulator of the CMzon API, has it generate a token, seals that in a file, and sends
     from 8 threads while the token is rotated twice and then revoked in an emergency. Takes about
     ten seconds, needs no account, and leaves nothing running. Exit code 0 only if nothing failed.
+    With --keep the emulator and its dashboard stay, and a few messages a second go on.
     """
     from cmzon_secrets.cli.story import prepare_folder, tell_story
 
     interrupt_on(signal.SIGTERM, signal.SIGHUP)
     uri = prepare_folder(folder)
     stage = _Stage()
-    outcome = tell_story(uri, stage.tell, stage.wait)
-    stage.clear()
-    if as_json:
-        print_items([{**asdict(outcome), "went_well": outcome.went_well}])
-    else:
-        _account_for(outcome, folder)
+
+    def account_for(outcome: Outcome) -> None:
+        stage.clear()
+        if as_json:
+            print_items([{**asdict(outcome), "went_well": outcome.went_well}])
+        else:
+            _account_for(outcome, folder)
+
+    def go_on(outcome: Outcome, dashboard: str, send: Callable[[], None]) -> None:
+        account_for(outcome)
+        _send_until_interrupted(dashboard, send)
+
+    outcome = tell_story(uri, stage.tell, stage.wait, go_on if keep else None)
+    if not keep:
+        account_for(outcome)
     return 0 if outcome.went_well else FAILED
+
+
+def _send_until_interrupted(dashboard: str, send: Callable[[], None]) -> None:
+    sys.stdout.flush()  # on a pipe it would wait for the end
+    note(f"messages go on; the dashboard is {dashboard}, and Ctrl-C ends it")
+    with suppress(KeyboardInterrupt):
+        while True:
+            send()
+            time.sleep(SLOWLY)
 
 
 class _Stage:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ from cmzon_secrets.uri import Location
 if TYPE_CHECKING:
     from cmzon_secrets.emulator import Emulator
 
-__all__ = ["Outcome", "Tell", "prepare_folder", "tell_story"]
+__all__ = ["Encore", "Outcome", "Tell", "prepare_folder", "tell_story"]
 
 Tell = Callable[[str, str], None]
 """Called with a heading and what just happened."""
@@ -83,6 +83,11 @@ class Outcome:
         return not self.faults
 
 
+Encore = Callable[[Outcome, str, Callable[[], None]], None]
+"""Called at the end, while all of it still runs, with the outcome, the dashboard's address, and what
+sends one more message, whatever becomes of that."""
+
+
 def prepare_folder(folder: Path) -> str:
     """Make the folder with a new key; returns the URI of its sealed file, which is not there yet.
 
@@ -118,15 +123,20 @@ def _refuse_foreign(*paths: Path) -> None:
             )
 
 
-def tell_story(uri: str, tell: Tell, wait: Callable[[float, Senders], None]) -> Outcome:
-    """Play it all; ``wait(seconds, senders)`` passes time. Raises what stops it from starting."""
+def tell_story(
+    uri: str, tell: Tell, wait: Callable[[float, Senders], None], encore: Encore | None = None
+) -> Outcome:
+    """Play it all; ``wait(seconds, senders)`` passes time. Raises what stops it from starting.
+
+    With an ``encore`` the day's limit is off: it would be used up within the hour.
+    """
     from cmzon_secrets.emulator import Emulator
 
     counts: Counter[str] = Counter()
     with ExitStack() as open_things:
-        emulator = open_things.enter_context(Emulator())
-        watch = f"{emulator.ready_line.dashboard_url}/rotation"
-        tell("emulator", f"the CMzon API on this machine; watch it: {watch}")
+        emulator = open_things.enter_context(Emulator(limits=encore is None))
+        dashboard = emulator.ready_line.dashboard_url
+        tell("emulator", f"the CMzon API on this machine; watch it: {dashboard}/rotation")
         store = open_things.enter_context(open_store(uri))
         issuer = CMzonIssuer(_Admin(emulator), base_url=emulator.base_url)
         open_things.callback(issuer.close)
@@ -138,14 +148,22 @@ def tell_story(uri: str, tell: Tell, wait: Callable[[float, Senders], None]) -> 
             Client(
                 cache,
                 base_url=emulator.base_url,
-                limits=RateLimits(per_second=PACE),
+                limits=RateLimits(PACE, per_day=None),
                 subscriber=_counting(counts),
             )
         )
         tell("messages", f"{THREADS} threads send, {PACE:.0f} messages a second")
         with sending(client) as senders:
             play.acts(senders)
-        return _outcome(uri, senders, counts, emulator, play.faults)
+        outcome = _outcome(uri, senders, counts, emulator, play.faults)
+        if encore is not None:
+            encore(outcome, dashboard, lambda: _send_once_more(client))
+        return outcome
+
+
+def _send_once_more(client: Client) -> None:
+    with suppress(CMzonSecretsError):  # whoever rehearses on the dashboard now wants it to fail
+        client.send_message(RECIPIENT, "Hello again from CMzon!")
 
 
 class Senders:

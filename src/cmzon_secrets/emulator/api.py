@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -10,20 +12,20 @@ from starlette.routing import Match, Route
 
 from cmzon_secrets.emulator.account.account import Account
 from cmzon_secrets.emulator.account.idempotency import Use, checked_key
-from cmzon_secrets.emulator.account.messages import ROUTE as MESSAGES
+from cmzon_secrets.emulator.account.messages import ROUTE as SEND_MESSAGE
 from cmzon_secrets.emulator.account.messages import Message
-from cmzon_secrets.emulator.account.tokens import AUDIT, MANAGE, SEND, TokenWish
+from cmzon_secrets.emulator.account.tokens import AUDIT, MANAGE, SEND, IssuedToken, TokenWish
 from cmzon_secrets.emulator.controls import controls_of
 from cmzon_secrets.emulator.http.answers import Refusal, success
 from cmzon_secrets.emulator.http.guard import Control
 from cmzon_secrets.emulator.nearest import nearest
 from cmzon_secrets.emulator.openapi import description_of
 from cmzon_secrets.emulator.responder import Call, Endpoint, Responder
-from cmzon_secrets.emulator.web import Site, dashboard_routes
+from cmzon_secrets.emulator.web import Site, dashboard_routes, lead_back
 
-__all__ = ["make_app", "routes_of"]
+__all__ = ["issued", "make_app", "routes_of"]
 
-TOKENS = "POST /v1/tokens"
+ISSUE = "POST /v1/tokens"
 PAGE = 50
 
 
@@ -34,15 +36,17 @@ def make_app(account: Account, responder: Responder) -> Starlette:
     controls = controls_of(account, routes, responder.stopping)
     controls |= description_of(endpoints, list(controls), strict=account.strict)
     known = [*routes, *controls]
+    site = Site(account, routes, stopping=responder.stopping)
 
     async def refuse(request: Request, error: Exception) -> Response:
-        return responder.refuse(request, _refusal(request, error, known))
+        refusal = _refusal(request, error, known)
+        return await lead_back(site, request, refusal) or responder.refuse(request, refusal)
 
     app = Starlette(
         routes=[
             *(Route(e.path, responder.serve(e), methods=[e.method]) for e in endpoints),
             *(_control(route, control) for route, control in controls.items()),
-            *dashboard_routes(Site(account, routes, stopping=responder.stopping)),
+            *dashboard_routes(site),
         ],
         exception_handlers={404: refuse, 405: refuse, 500: refuse},
     )
@@ -65,9 +69,12 @@ class API:
         """Every route; the order matters where one path matches another's template."""
         return [
             Endpoint(
-                MESSAGES, self._send_message, scope=SEND, headers=self._rate_headers, kept=True
+                *(SEND_MESSAGE, self._send_message),
+                scope=SEND,
+                headers=self._rate_headers,
+                kept=True,
             ),
-            Endpoint(TOKENS, self._issue_token, scope=MANAGE),
+            Endpoint(ISSUE, self._issue_token, scope=MANAGE),
             Endpoint("GET /v1/tokens", self._list_tokens, scope=MANAGE, query=("name", "cursor")),
             Endpoint("GET /v1/tokens/self", self._show_own_token, counts_as_use=False),
             Endpoint("DELETE /v1/tokens/{id}", self._revoke_token, scope=MANAGE),
@@ -78,7 +85,7 @@ class API:
         body = call.read_object()
         message = Message.parse(body, strict=self._account.strict)
         call.notes += [f"ignored: {name}" for name in message.ignored]
-        call.message_id, new = self._account.messages.accept(_use(call, MESSAGES, body))
+        call.message_id, new = self._account.messages.accept(_use(call, SEND_MESSAGE, body))
         if new:
             self._account.usage.carried(call.caller, call.origin)
         else:
@@ -91,17 +98,8 @@ class API:
     async def _issue_token(self, call: Call) -> Response:
         body = call.read_object()
         wish = TokenWish.parse(body, strict=self._account.strict)
-        token = self._account.issue(wish, call.origin, _use(call, TOKENS, body))
-        entry = token.entry()
-        return success(
-            {
-                "id": token.id,
-                "token": self._account.tokens.value_of(token),
-                **{name: entry[name] for name in ("name", "scopes", "created_at", "expires_at")},
-                "allowed_ips": list(token.allowed_ips),
-            },
-            status=201,
-        )
+        token = self._account.issue(wish, call.origin, _use(call, ISSUE, body))
+        return success(issued(self._account, token), status=201)
 
     async def _list_tokens(self, call: Call) -> Response:
         name, cursor = call.query.get("name"), call.query.get("cursor")
@@ -121,6 +119,17 @@ class API:
         return success({"data": entries, "next_cursor": cursor})
 
 
+def issued(account: Account, token: IssuedToken) -> dict[str, Any]:
+    """The only answer that shows a token's value."""
+    entry = token.entry()
+    return {
+        "id": token.id,
+        "token": account.tokens.value_of(token),
+        **{name: entry[name] for name in ("name", "scopes", "created_at", "expires_at")},
+        "allowed_ips": list(token.allowed_ips),
+    }
+
+
 def _use(call: Call, route: str, body: dict[str, object]) -> Use | None:
     key = checked_key(call.request.headers.getlist("idempotency-key"))
     return Use.of(route, key, body) if key is not None else None
@@ -136,7 +145,9 @@ def _refusal(request: Request, error: Exception, known: list[str]) -> Refusal:
     if not isinstance(error, HTTPException):
         return Refusal(500, "Internal server error", "The emulator failed; see its log")
     message = "Unknown route" if error.status_code == 404 else "Method not allowed"
-    routes = nearest(request.method, request.scope["path"], known)  # request.url trusts the Host
+    if request.scope["path"] == "/":  # request.url trusts the Host
+        return Refusal(404, message, "The API is below /v1, the dashboard for people at /dashboard")
+    routes = nearest(request.method, request.scope["path"], known)
     details = f"Nearest known route{'s' * (len(routes) > 1)}: {', '.join(routes)}"
     return Refusal(error.status_code, message, details, headers=_allow(request, error))
 

@@ -6,17 +6,24 @@ from datetime import UTC, datetime, timedelta
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 
-__all__ = ["ShiftedClock", "format_time", "next_midnight"]
+__all__ = ["FARTHEST_SHIFT", "ShiftedClock", "format_time", "next_midnight"]
+
+
+FARTHEST_SHIFT = 100 * 366 * 24 * 3600.0
+"""Seconds from the machine's own time."""
 
 
 class ShiftedClock(Clock):
     """A clock that can be advanced, or set back, by any number of seconds.
 
     The wall clock follows both ways. ``monotonic`` follows forward only: a sliding second that is
-    measured with it neither repeats nor stretches when the wall clock is set back.
+    measured with it neither repeats nor stretches when the wall clock is set back. Raises ValueError
+    for a shift beyond ``FARTHEST_SHIFT``.
     """
 
     def __init__(self, base: Clock = SYSTEM_CLOCK, shift: float = 0.0) -> None:
+        if not abs(shift) <= FARTHEST_SHIFT:  # nor is "not a number"
+            raise ValueError("the clock is off by more than a century")
         self._base = base
         self._forward = 0.0
         self.shift = shift

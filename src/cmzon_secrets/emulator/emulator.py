@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
-from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.account import UNREADABLE, Account
 from cmzon_secrets.emulator.account.exchanges import Exchange
+from cmzon_secrets.emulator.account.history import Origin
 from cmzon_secrets.emulator.account.limits import ACCOUNT, NEW_ACCOUNT, UNLIMITED, Quota
-from cmzon_secrets.emulator.account.tokens import deriving
+from cmzon_secrets.emulator.account.tokens import SEND, TokenWish, deriving
 from cmzon_secrets.emulator.account.waiting import wait_for
-from cmzon_secrets.emulator.api import routes_of
-from cmzon_secrets.emulator.controls.rehearsing import parse_shift
+from cmzon_secrets.emulator.api import issued, routes_of
+from cmzon_secrets.emulator.controls.rehearsing import expire, parse_quota, parse_shift
 from cmzon_secrets.emulator.controls.watching import WAIT, parse_listing, parse_wait
 from cmzon_secrets.emulator.http.answers import Refusal
 from cmzon_secrets.emulator.http.guard import is_loopback
@@ -31,6 +31,8 @@ from cmzon_secrets.errors import ConfigurationError
 __all__ = ["Emulator", "ReadyLine", "serve"]
 
 HOST = "127.0.0.1"
+_PROGRAM = Origin("control")
+"""Who does what Python asks for."""
 _STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 _T = TypeVar("_T")
 
@@ -38,18 +40,25 @@ _T = TypeVar("_T")
 class Wanted(TypedDict, total=False):
     """Which messages are wanted; what is left out wants all.
 
-    ``to`` is the recipient, ``text`` is found anywhere in the text in any case, ``token`` is a
-    token's id, ``id`` the message's, ``status`` one like 429, a class like "4xx", or "none" for no
-    answer, ``after`` a ``seq`` of which later ones are wanted.
+    ``to`` is the recipient, ``text`` is found anywhere in the text in any case, ``status`` is
+    "accepted", "failed", one like 429, a class like "4xx", or "none" for no answer, ``after`` a
+    ``seq`` of which later ones are wanted.
     """
 
     to: str
     text: str
-    token: str
+    token_id: str
     status: int | str
     idempotency_key: str
-    id: str
+    message_id: str
     after: int
+
+
+class LimitsWish(TypedDict, total=False):
+    """Messages in any sliding second and in a UTC day; None lifts one, what is left out stays."""
+
+    per_second: int | None
+    per_day: int | None
 
 
 class Listed(Wanted, total=False):
@@ -158,8 +167,8 @@ class Emulator:
     def wait_for_message(self, timeout: float = WAIT, **wanted: Unpack[Wanted]) -> dict[str, Any]:
         """The oldest accepted message that is like this, be it there or come in ``timeout`` seconds.
 
-        Other answers than 2xx are found with ``status``. Raises TimeoutError saying what came
-        instead, and ConfigurationError naming the argument at fault.
+        It is found though its answer was lost; one that failed, by its ``status`` only. Raises
+        TimeoutError saying what came instead, and ConfigurationError naming the argument at fault.
         """
 
         async def waited(account: Account) -> Exchange:
@@ -190,6 +199,47 @@ class Emulator:
         """
         return self._ask(lambda account: account.add_fault(fields, routes_of(account)).entry())
 
+    def clear_faults(self) -> None:
+        """End every fault."""
+        self._ask(lambda account: account.clear_faults())
+
+    def set_limits(self, **limits: Unpack[LimitsWish]) -> None:
+        """Other limits, until a reset. Raises ConfigurationError."""
+        self._ask(lambda a: a.set_quota(parse_quota({**limits}, a.messages.limits.quota)))
+
+    def issue(
+        self,
+        name: str,
+        *,
+        scopes: Sequence[str] = (SEND,),
+        expires_in: float | None = None,
+        allowed_ips: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Make a token; what ``POST /v1/tokens`` answers, the value as ``token`` included.
+
+        ``expires_in`` is in seconds; without it the token does not end by itself. Raises
+        ConfigurationError naming the argument at fault.
+        """
+        body = {
+            "name": name,
+            "scopes": [*scopes],
+            "expires_in": expires_in,
+            "allowed_ips": [*allowed_ips],
+        }
+
+        def made(account: Account) -> dict[str, Any]:
+            return issued(account, account.issue(TokenWish.parse(body, strict=True), _PROGRAM))
+
+        return self._ask(made)
+
+    def revoke(self, token_id: str) -> None:
+        """Kill a token for good; an unknown or dead one is no error, as with the API."""
+        self._ask(lambda account: account.revoke(token_id, _PROGRAM))
+
+    def expire(self, token_id: str) -> None:
+        """End a token's time now. Raises ConfigurationError where there is no such token."""
+        self._ask(lambda account: expire(account, token_id, _PROGRAM))
+
     @property
     def ready_line(self) -> ReadyLine:
         """Where it is and what to read."""
@@ -199,6 +249,11 @@ class Emulator:
     def base_url(self) -> str:
         """Scheme, host and port."""
         return self._now.ready.base_url
+
+    @property
+    def dashboard_url(self) -> str:
+        """Where its pages are, for a browser on this machine."""
+        return self._now.ready.dashboard_url
 
     @property
     def ca(self) -> str | None:
@@ -237,10 +292,10 @@ class Emulator:
                 deriving(home.token_secret()),
                 quota=self._quota,
                 strict=self._strict,
-                snapshots=home.path / "snapshots",
+                snapshots=home.snapshots(),
                 clock=self._clock,
             )
-        except (sqlite3.Error, ValueError, TypeError, LookupError, Refusal) as error:
+        except UNREADABLE as error:
             raise journal.give_up(error) from error
 
     def __enter__(self) -> Self:

@@ -1,12 +1,13 @@
-"""Whose a port is that cannot be had, as far as this machine tells.
+"""Whose a port or a file is that cannot be had, as far as this machine tells.
 
-Linux lists listening sockets with their inodes in ``/proc/net/tcp`` and ``tcp6``, and what each
-process has open in ``/proc/*/fd``. Of a process only its name is told, never its command line: that
-may hold secrets.
+Linux lists listening sockets with their inodes in ``/proc/net/tcp`` and ``tcp6``, what each process
+has open in ``/proc/*/fd``, and who locks which file in ``/proc/locks``. Of a process only its name
+is told, never its command line: that may hold secrets.
 """
 
 from __future__ import annotations
 
+import os
 import pwd
 import socket
 import struct
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
-__all__ = ["Listener", "conflicting", "is_emulator", "listeners", "owner_of"]
+__all__ = ["Listener", "conflicting", "is_emulator", "listeners", "owner_of", "process_locking"]
 
 PATIENCE = 0.3
 """Seconds in which an emulator has to answer to be known as one."""
@@ -44,6 +45,18 @@ def owner_of(host: str, port: int, proc: Path = _PROC) -> str | None:
     for listener in _all_listeners(proc):
         if conflicting(listener, host, port):
             return _process_with(listener.inode, proc) or f"a process of user {_user(listener.uid)}"
+    return None
+
+
+def process_locking(path: Path, proc: Path = _PROC) -> str | None:
+    """Who holds a lock on a file; None: it can't be known."""
+    with suppress(OSError, ValueError):
+        found = path.stat()
+        device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"
+        for line in (proc / "locks").read_text(encoding="ascii").splitlines():
+            *_, process, file, _, _ = line.split()  # …, its id, device:inode, from, to
+            if file == f"{device}:{found.st_ino}":
+                return "this process" if int(process) == os.getpid() else _told(proc / process)
     return None
 
 
@@ -101,8 +114,12 @@ def _process_with(inode: int, proc: Path) -> str | None:
     for process in sorted((p for p in proc.iterdir() if p.name.isdecimal()), key=_number):
         with suppress(OSError):  # it has ended, or is not ours
             if any(_target(descriptor) == wanted for descriptor in (process / "fd").iterdir()):
-                return f"{_name(process)} (process {process.name})"
+                return _told(process)
     return None
+
+
+def _told(process: Path) -> str:
+    return f"{_name(process)} (process {process.name})"
 
 
 def _number(process: Path) -> int:

@@ -1,6 +1,7 @@
 """The course of one request: faults, bearer, address, scope, the endpoint's work, the record.
 
-The order of the checks is fixed: 401 for a missing or dead token, 403 for the address, 403 for the
+A page of another site is not listened to at all: it would fill the record and use up faults. Then the
+order of the checks is fixed: 401 for a missing or dead token, 403 for the address, 403 for the
 scope, then whatever the endpoint says of the body and the limits.
 """
 
@@ -21,18 +22,22 @@ from starlette.responses import Response
 from cmzon_secrets.emulator.account.account import Account
 from cmzon_secrets.emulator.account.history import Origin
 from cmzon_secrets.emulator.account.tokens import IssuedToken
+from cmzon_secrets.emulator.clock import format_time
 from cmzon_secrets.emulator.http.answers import (
     Abort,
     Refusal,
     address_not_allowed,
     insufficient_permissions,
     invalid_token,
+    not_written,
 )
 from cmzon_secrets.emulator.http.fields import safe_name
+from cmzon_secrets.emulator.http.guard import check_site
 from cmzon_secrets.emulator.http.redaction import presented_in, shown_headers, without_cut_secret
 from cmzon_secrets.emulator.http.requests import (
     LARGEST_BODY,
     as_object,
+    check_head,
     client_address,
     read_body,
     read_query,
@@ -119,10 +124,10 @@ class Responder:
         """The function a router calls for an endpoint."""
 
         async def answer(request: Request) -> Response:
-            call = self._call(request)
-            response = await self._with_faults(endpoint, call)
+            call, unheard = self._call(request), _unheard(request)
+            response = unheard or await self._with_faults(endpoint, call)
             response.headers.update({**endpoint.headers(), "X-Request-Id": call.id})
-            if call.handled_in in (None, self._account.era):
+            if unheard is None and call.handled_in in (None, self._account.era):
                 self._record(call, endpoint.route, response)
                 if endpoint.kept:
                     self._keep(call, response)
@@ -132,10 +137,11 @@ class Responder:
 
     def refuse(self, request: Request, refusal: Refusal) -> Response:
         """Answer and record a request for which there is no endpoint."""
-        response = refusal.response()
-        call = self._call(request)
+        call, unheard = self._call(request), _unheard(request)
+        response = unheard or refusal.response()
         response.headers["X-Request-Id"] = call.id
-        self._record(call, None, response)
+        if unheard is None:
+            self._record(call, None, response)
         return response
 
     def _call(self, request: Request) -> Call:
@@ -177,29 +183,29 @@ class Responder:
             self._read_query(endpoint, call)
             return await endpoint.handle(call)
         except Refusal as refusal:
+            call.notes += [refusal.note] if refusal.note else []
             return refusal.response()
         except sqlite3.Error:
-            return Refusal(
-                500, "Internal server error", "The emulator's state could not be written"
-            ).response()
+            return not_written().response()
 
     def _admit(self, endpoint: Endpoint, call: Call) -> None:
         usage = self._account.usage
         # Looked for again: a reset or a restore while the body came makes tokens of its own.
         call.token = self._account.tokens.find(call.presented)
         if call.token is None:
-            raise invalid_token()
+            what = "unknown" if call.presented else "none, or more than one"
+            raise invalid_token(note=f"token: {what}")
         if not call.token.live(self._account.clock.timestamp()):
             usage.refused(call.token, call.origin)
-            raise invalid_token()
+            raise invalid_token(note=f"token: {_end_of(call.token)}")
         if not call.token.allows(call.ip):
             usage.turned_away("address_refused", call.token, call.origin)
-            raise address_not_allowed()
+            raise address_not_allowed(note=f"address: {call.ip} is not one of allowed_ips")
         if endpoint.counts_as_use:
             usage.used(call.token, call.origin)
         if not call.token.grants(endpoint.scope):
             usage.turned_away("scope_refused", call.token, call.origin)
-            raise insufficient_permissions()
+            raise insufficient_permissions(note=f"scope: {endpoint.scope} is needed")
 
     def _read_query(self, endpoint: Endpoint, call: Call) -> None:
         given = call.request
@@ -238,9 +244,32 @@ class Responder:
             notes=call.notes,
             request_headers=shown_headers(headers.raw, *presented),
             request_body=body,
-            response_headers=[] if status is None else shown_headers(response.raw_headers),
+            response_headers=[] if status is None else _own_headers(response),
             response_body="" if status is None else bytes(response.body).decode(),
         )
+
+
+def _unheard(request: Request) -> Response | None:
+    """The answer to what may leave no trace: anybody's page can have it sent, in any number."""
+    try:
+        check_site(request)
+        check_head(request.headers.raw)
+    except Refusal as refusal:
+        return refusal.response()
+    return None
+
+
+def _end_of(token: IssuedToken) -> str:
+    if token.revoked_at is not None:
+        return f"revoked at {format_time(token.revoked_at)}"
+    return f"expired at {format_time(token.expires_at)}"
+
+
+def _own_headers(response: Response) -> list[tuple[str, str]]:
+    """No secret among them: the emulator wrote them."""
+    return [
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers
+    ]
 
 
 def _status(response: Response) -> int | None:

@@ -6,22 +6,23 @@ import asyncio
 import errno
 import logging
 import socket
-import sqlite3
 import ssl
 import struct
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from email.utils import formatdate
 from typing import Any, TypeVar
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cmzon_secrets.emulator.account.account import Account
 from cmzon_secrets.emulator.api import make_app
 from cmzon_secrets.emulator.http.answers import ABORT
+from cmzon_secrets.emulator.http.requests import LARGEST_HEAD
 from cmzon_secrets.emulator.port_owner import is_emulator, owner_of
 from cmzon_secrets.emulator.responder import Responder
 from cmzon_secrets.emulator.storage.journal import FLUSH_EVERY
@@ -31,8 +32,6 @@ __all__ = ["ServerThread", "listen"]
 
 KEEP_ALIVE = 75
 """Seconds an idle connection stays open; clients that keep theirs shorter never meet a closed one."""
-DATE_EVERY = 1.0
-"""Seconds between two renewals of the ``Date`` header."""
 STOP_GRACE = 0.3
 """Seconds that requests under way get when the server stops."""
 
@@ -77,17 +76,19 @@ class ServerThread:
         Raises ConfigurationError where the server is stopped before it is done.
         """
         if self._loop is None:
-            raise ConfigurationError("emulator — it is not running")
+            raise _not_running()
         doing = task(self._account)
         try:
             done = asyncio.run_coroutine_threadsafe(doing, self._loop)
         except RuntimeError:  # the loop has ended
             doing.close()
-            raise ConfigurationError("emulator — it is not running") from None
+            raise _not_running() from None
         try:
             return done.result()
         except CancelledError:
-            raise ConfigurationError("emulator — it was stopped meanwhile") from None
+            raise ConfigurationError(
+                "emulator — it was stopped meanwhile", hint="stop it when nothing waits for it"
+            ) from None
         finally:
             done.cancel()  # who was interrupted waits no longer
 
@@ -102,9 +103,8 @@ class ServerThread:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         responder = Responder(self._account)
-        self._server = _Server(
-            make_app(self._account, responder), self._tls, responder, self._ready
-        )
+        app = _Dated(make_app(self._account, responder), self._account)
+        self._server = _Server(app, self._tls, responder, self._ready)
         flushing = asyncio.create_task(self._keep_flushing())
         try:
             await self._server.serve(sockets=[self._listener])
@@ -112,19 +112,50 @@ class ServerThread:
             flushing.cancel()
 
     async def _keep_flushing(self) -> None:
-        failing = False
+        chores = (
+            _Chore("expired tokens could not be noted", lambda a: a.usage.notice_expiries()),
+            _Chore("state could not be written", lambda a: a.journal.write()),
+        )
         while True:
             await asyncio.sleep(FLUSH_EVERY)
-            try:
-                self._account.usage.notice_expiries()
-                self._account.journal.now()
-                failing = False
-            except sqlite3.Error as error:
-                if not failing:  # once, not ten times a second
-                    _log.error(
-                        "the emulator's state could not be written: %s", error
-                    )  # one line says it
-                failing = True
+            for chore in chores:
+                chore.do(self._account)
+
+
+class _Chore:
+    """What is done again and again: a failure is logged once, and neither ends it nor the others."""
+
+    def __init__(self, trouble: str, do: Callable[[Account], None]) -> None:
+        self._trouble = trouble
+        self._do = do
+        self._failing = False
+
+    def do(self, account: Account) -> None:
+        """Once more."""
+        try:
+            self._do(account)
+            self._failing = False
+        except Exception as error:  # noqa: BLE001  # whatever it is, the queue must be written
+            if not self._failing:
+                _log.error("the emulator's %s: %s", self._trouble, error)  # one line says it
+            self._failing = True
+
+
+class _Dated:
+    """What an account answers, with ``Date`` by its own clock, which a rehearsal may have moved."""
+
+    def __init__(self, app: ASGIApp, account: Account) -> None:
+        self._app = app
+        self._account = account
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = formatdate(self._account.clock.timestamp(), usegmt=True).encode()
+                message["headers"] = [(b"date", date), *message["headers"]]
+            await send(message)
+
+        await self._app(scope, receive, dated)
 
 
 class _Server(uvicorn.Server):
@@ -147,6 +178,8 @@ class _Server(uvicorn.Server):
             log_config=None,  # logging is the host program's
             proxy_headers=False,  # allowed_ips must see the socket's address
             server_header=False,
+            h11_max_incomplete_event_size=LARGEST_HEAD,
+            date_header=False,  # see _Dated
             timeout_keep_alive=KEEP_ALIVE,
         )
         config.load()
@@ -166,10 +199,8 @@ class _Server(uvicorn.Server):
         self._ready.set()
 
     async def main_loop(self) -> None:
-        """Keep the ``Date`` header right until ``stop``, which does not wait for the next tick."""
-        while not await self.on_tick(0):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._responder.stopping.wait(), DATE_EVERY)
+        """Until ``stop``."""
+        await self._responder.stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the listener; give connections ``STOP_GRACE``, then cut them."""
@@ -208,6 +239,10 @@ class _Connection(H11Protocol):
             connection = self.transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
             self.transport.abort()
+
+
+def _not_running() -> ConfigurationError:
+    return ConfigurationError("emulator — it is not running", hint="use it in a with block")
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -440,5 +440,5 @@ def test_every_character_arrives_as_it_was_sent(open_client, vault, tmp_path):
             for text in texts:
                 client.send_message(TO, text)
     with closing(sqlite3.connect(tmp_path / "emulator.db")) as journal:
-        arrived = [body for (body,) in journal.execute("SELECT body FROM messages ORDER BY rowid")]
+        arrived = [body for (body,) in journal.execute("SELECT text FROM exchanges ORDER BY seq")]
     assert arrived == texts

@@ -51,7 +51,7 @@ class API:
 
     def control(self, name: str, **body: Any) -> Any:
         answer = self.http.post(f"/_emulator/{name}", json=body)
-        assert answer.status_code == 200, answer.text
+        assert answer.is_success, answer.text
         return answer.json()
 
     def fault(self, **fault: Any) -> dict[str, Any]:

@@ -139,9 +139,14 @@ def test_an_unknown_route_is_404_and_names_the_nearest_known_ones(api, method, p
     assert "x-request-id" in answer.headers
 
 
-@pytest.mark.parametrize("path", ["/", "//", "/" + "x" * 60_000, "/x" * 30_000, "/%00/%ff"])
+@pytest.mark.parametrize("path", ["/x", "/%00/%ff", "/v1/", "/" + "x" * 60_000, "/x" * 30_000])
 def test_whatever_is_asked_for_some_known_route_is_the_nearest(api, path):
     assert api.details(api.http.get(path), 404).startswith("Nearest known route")
+
+
+def test_at_the_root_a_program_is_told_where_the_api_is_and_where_the_dashboard(api):
+    details = api.details(api.http.get("/"), 404)
+    assert details == "The API is below /v1, the dashboard for people at /dashboard"
 
 
 def test_what_was_asked_for_is_not_repeated_where_it_may_hold_a_token(api):

@@ -1,6 +1,5 @@
 """Faults set at POST /_emulator/faults."""
 
-import random
 import threading
 import time
 
@@ -135,19 +134,28 @@ def test_a_delay_and_a_status_strike_together(api):
     assert time.monotonic() - started >= 0.2
 
 
-def test_a_seed_makes_a_probability_repeatable(api):
-    fault = {"status": 500, "probability": 0.3, "seed": 7}
-    runs = []
+def test_a_seed_makes_a_probability_repeatable_from_version_to_version(api):
     for _ in range(2):
         api.http.delete("/_emulator/faults")
-        api.fault(**fault)
-        runs.append(statuses(api, 30))
-    draws = random.Random(7)
-    assert runs[0] == runs[1] == [500 if draws.random() < 0.3 else 200 for _ in range(30)]
+        api.fault(status=500, probability=0.3, seed=7)
+        struck = [number for number, status in enumerate(statuses(api, 30)) if status == 500]
+        assert struck == [2, 6, 7, 18, 19, 21]
 
 
-def test_a_seed_that_was_not_given_is_told_so_that_the_run_can_be_repeated(api):
-    assert isinstance(api.fault(status=500, probability=0.5)["seed"], int)
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("seed", [0, 1, 2**53])
+def test_of_many_requests_as_many_are_struck_as_the_probability_says(probability, seed):
+    fault = Fault(ROUTE, status=500, probability=probability, seed=seed)
+    struck = sum(fault.strikes() for _ in range(4000))
+    assert struck / 4000 == pytest.approx(probability, abs=0.04)  # five standard deviations
+
+
+def test_a_seed_that_was_not_given_is_another_each_time_and_told_so_that_the_run_can_be_repeated(
+    api,
+):
+    seeds = [api.fault(status=500, probability=0.5)["seed"] for _ in range(5)]
+    assert len(set(seeds)) == 5
+    assert all(isinstance(seed, int) for seed in seeds)
 
 
 def test_probability_zero_never_strikes_and_one_always_does():
@@ -181,13 +189,13 @@ def test_the_example_of_the_contract_is_understood_whole(api):
         "status": 500,
         "retry_after": 1,
         "latency": 0.2,
-        "reset": True,
+        "reset": False,
         "after_accept": True,
         "count": 3,
         "probability": 0.1,
         "seed": 7,
     }
-    assert api.fault(**fault) == {"id": "flt_1", **fault}
+    assert api.fault(**fault) == {"id": "flt_1", **fault, "drawn": 0, "struck": 0}
 
 
 @pytest.mark.parametrize(

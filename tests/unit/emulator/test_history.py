@@ -1,8 +1,10 @@
 """The audit trail of tokens: appended to, found by what one remembers of it."""
 
+from typing import get_args
+
 import pytest
 
-from cmzon_secrets.emulator.account.history import EVENTS, History, HistoryFilter, Origin
+from cmzon_secrets.emulator.account.history import EVENTS, Event, History, HistoryFilter, Origin
 from cmzon_secrets.emulator.storage.journal import Journal
 
 
@@ -37,6 +39,9 @@ def found(history, **wanted):
     [
         ({}, [1, 2, 3, 4, 5, 6]),
         ({"token": "tok_1"}, [1, 3]),
+        ({"token_id": "tok_1"}, [1, 3]),
+        ({"token_id": "acme"}, []),
+        ({"token_id": "tok_1", "token": "acme", "event": "issued"}, [1]),
         ({"token": "acme"}, [1, 2, 3]),
         ({"token": "ACME"}, [1, 2, 3]),
         ({"token": "%"}, [2]),
@@ -57,6 +62,13 @@ def found(history, **wanted):
 )
 def test_entries_are_found_by_every_field_and_by_several_together(history, wanted, expected):
     assert found(history, **wanted) == expected
+
+
+def test_of_a_token_alone_is_told_though_others_have_its_id_in_their_name(history):
+    name = "UPDATE tokens SET name = 'like tok_3' WHERE id = 'tok_1'"
+    history._journal.rows(name)
+    assert found(history, token="tok_3") == [1, 3, 4]
+    assert found(history, token_id="tok_3") == [4]
 
 
 def test_of_many_the_newest_are_given_oldest_first(history):
@@ -82,8 +94,14 @@ def test_a_token_that_is_gone_leaves_its_story_without_a_name(history):
     assert history.find(HistoryFilter(token="tok_gone"))[0].name == ""
 
 
-def test_every_event_that_is_written_is_one_that_is_explained(history):
-    assert {entry.event for entry in history.find()} <= EVENTS.keys()
+def test_every_event_that_can_be_written_is_one_that_is_explained():
+    assert list(EVENTS) == list(get_args(Event))
+
+
+def test_a_journal_that_tells_of_another_event_is_not_one_of_ours(history):
+    history.append(9.0, "eaten", "tok_1", Origin("emulator"))
+    with pytest.raises(ValueError, match="not known"):
+        History(history._journal)
 
 
 def test_what_is_known_of_one_kind_is_every_token_and_address_once(history):

@@ -3,12 +3,15 @@
 import json
 import re
 import socket
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from cmzon_secrets.emulator import Emulator
+from cmzon_secrets.emulator.http.answers import Refusal
+from cmzon_secrets.emulator.http.fields import parse_object
 
 BODY = b'{"to": "+1234567890", "type": "text", "text": {"body": "Hello"}}'
 PATHS = ["/v1/messages", "/v1/tokens", "/_emulator/stats", "/openapi.json", "/dashboard", "/none"]
@@ -189,6 +192,41 @@ def test_a_length_or_a_header_that_lies_is_refused_and_the_connection_closed(
     answer = asked(api, "POST /v1/messages", *headers, body=body, end=True)
     assert (status(answer) if answer else None) == expected
     assert api.send().status_code == 200  # to others it makes no difference
+
+
+def test_a_name_that_is_there_twice_among_very_many_is_found_in_one_pass():
+    names = [f'"{number}": 0' for number in range(60_000)]
+    body = "{" + ", ".join([*names, names[-1]]) + "}"
+    begun = time.thread_time()
+    with pytest.raises(Refusal) as refused:
+        parse_object(body.encode())
+    assert refused.value.details == "59999 — it is given twice"
+    assert time.thread_time() - begun < 5.0  # a pass for each name takes minutes
+
+
+@pytest.mark.parametrize(
+    ("headers", "complaint"),
+    [
+        (["X-Note: " + "x" * 17_000], "headers — longer than 16384 bytes together"),
+        ([f"X-{n}: {'x' * 100}" for n in range(160)], "headers — longer than 16384 bytes together"),
+        (["Proxy-Authorization: " + "x" * 5000], "Authorization — longer than 4096 bytes"),
+        (["Proxy-Authorization: Basic eA=="] * 8, "Authorization — more than 8"),
+    ],
+    ids=["one-header", "many-headers", "credential", "credentials"],
+)
+@pytest.mark.parametrize("line", ["POST /v1/messages", "GET /nowhere"])
+def test_larger_headers_than_any_client_sends_are_refused_and_not_kept(
+    api, line, headers, complaint
+):
+    answer = asked(api, line, *headers)
+    assert status(answer) == 431
+    assert details(answer) == complaint
+    assert api.http.get("/_emulator/messages").json() == {"data": []}
+
+
+def test_headers_that_never_end_are_refused(api):
+    answer = raw(api, b"GET /v1/tokens HTTP/1.1\r\nX-Note: " + b"x" * 20_000)
+    assert status(answer) == 400
 
 
 def test_who_sends_far_too_much_still_gets_the_answer(api):

@@ -110,7 +110,27 @@ def test_a_dead_token_is_not_expired_again(api, kill):
 
 
 def test_an_unknown_token_cannot_be_expired(api):
-    assert api.details(expire(api, "tok_unknown"), 404) == "There is no token with this id"
+    assert api.details(expire(api, "tok_unknown"), 404).startswith("token id — unknown")
+
+
+def test_what_a_fault_did_is_told_with_it(api):
+    api.fault(status=500, probability=0.0)
+    api.fault(status=502)
+    statuses(api, 3)
+    never, always = api.http.get("/_emulator/faults").json()["data"]
+    assert (never["drawn"], never["struck"]) == (3, 0)
+    assert (always["drawn"], always["struck"]) == (3, 3)
+
+
+@pytest.mark.parametrize("route", [None, "", "POST /v1/nowhere", "x" * 1000, 5])
+def test_a_fault_of_no_route_is_told_which_routes_there_are(api, route):
+    answer = api.http.post("/_emulator/faults", json={"route": route, "status": 500})
+    assert api.details(answer).startswith("route — one of POST /v1/messages, POST /v1/tokens, ")
+
+
+def test_a_new_fault_is_201_like_everything_that_is_made(api):
+    fault = {"route": "POST /v1/messages", "status": 500}
+    assert api.http.post("/_emulator/faults", json=fault).status_code == 201
 
 
 # --- one fault ------------------------------------------------------------------------------

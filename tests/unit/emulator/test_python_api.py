@@ -1,5 +1,6 @@
 """The emulator as a test of Python uses it; docs/emulator.md shows how."""
 
+import json
 import os
 import re
 import subprocess
@@ -49,7 +50,7 @@ def test_messages_are_those_of_the_control(api):
 
 def test_a_wait_gives_the_message_that_came_before_or_comes_later(api):
     sent = api.send().json()
-    assert api.emulator.wait_for_message(timeout=0)["id"] == sent["id"]
+    assert api.emulator.wait_for_message(timeout=0)["message_id"] == sent["id"]
     with ThreadPoolExecutor() as pool:
         waited = pool.submit(api.emulator.wait_for_message, idempotency_key="k1")
         api.send(key="k1")
@@ -81,6 +82,41 @@ def test_reset_advance_snapshot_restore_and_fault_do_what_the_controls_do(api):
     assert api.send(token).status_code == 401
 
 
+def test_a_token_is_made_used_ended_and_killed_without_a_request(api):
+    emulator = api.emulator
+    token = emulator.issue("acme", expires_in=60, allowed_ips=["127.0.0.0/8"])
+    assert set(token) == set(api.issue())
+    assert (token["scopes"], token["allowed_ips"]) == (["messages:send"], ["127.0.0.0/8"])
+    assert api.send(token["token"]).status_code == 200
+    emulator.expire(token["id"])
+    assert api.send(token["token"]).status_code == 401
+    other = emulator.issue("acme", scopes=["audit:read"])
+    assert api.send(other["token"]).status_code == 403
+    emulator.revoke(other["id"])
+    assert api.send(other["token"]).status_code == 401
+    told = api.http.get("/_emulator/audit.jsonl", params={"token_id": token["id"]}).text
+    done = {json.loads(line)["event"]: json.loads(line)["by"] for line in told.splitlines()}
+    assert (done["issued"], done["expired_now"]) == ("control", "control")
+
+
+def test_limits_are_set_one_by_one_and_faults_ended(api):
+    emulator = api.emulator
+    emulator.set_limits(per_second=70)
+    emulator.set_limits(per_day=1)
+    assert [api.send().status_code for _ in range(2)] == [200, 429]
+    emulator.set_limits(per_day=None)
+    limits = api.http.get("/_emulator/limits").json()
+    assert (limits["per_second"], limits["per_day"]) == (70, None)
+    emulator.fault(route=MESSAGES, status=503)
+    assert api.send().status_code == 503
+    emulator.clear_faults()
+    assert api.send().status_code == 200
+
+
+def test_the_dashboard_is_where_it_says(api):
+    assert api.http.get(api.emulator.dashboard_url).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("call", "named"),
     [
@@ -88,6 +124,16 @@ def test_reset_advance_snapshot_restore_and_fault_do_what_the_controls_do(api):
         (lambda e: e.messages(limit=0), "limit"),
         (lambda e: e.messages(status="abc"), "status"),
         (lambda e: e.wait_for_message(to=5), "to"),
+        (lambda e: e.wait_for_message(to=""), "to"),
+        (lambda e: e.wait_for_message(to="1999"), "to"),
+        (lambda e: e.issue(""), "name"),
+        (lambda e: e.issue("a", scopes="messages:send"), "scopes"),
+        (lambda e: e.issue("a", expires_in=-1), "expires_in"),
+        (lambda e: e.issue("a", allowed_ips=["here"]), "allowed_ips"),
+        (lambda e: e.expire("tok_unknown"), "token id"),
+        (lambda e: e.set_limits(), "per_second"),
+        (lambda e: e.set_limits(per_day=0), "per_day"),
+        (lambda e: e.set_limits(per_minute=1), "per_minute"),
         (lambda e: e.wait_for_message(timeout=-1), "timeout"),
         (lambda e: e.wait_for_message(timeout="10"), "timeout"),
         (lambda e: e.advance("60"), "advance"),
@@ -123,11 +169,18 @@ def running():
         lambda e: e.snapshot("a"),
         lambda e: e.restore("a"),
         lambda e: e.fault(route=MESSAGES, status=500),
+        Emulator.clear_faults,
+        lambda e: e.set_limits(per_day=1),
+        lambda e: e.issue("a"),
+        lambda e: e.revoke("tok_a"),
+        lambda e: e.expire("tok_a"),
+        lambda e: e.dashboard_url,
     ],
 )
 def test_one_that_does_not_run_says_so(call):
-    with pytest.raises(ConfigurationError, match="not running"):
+    with pytest.raises(ConfigurationError, match="not running") as refused:
         call(Emulator())
+    assert refused.value.hint
 
 
 def test_a_stop_ends_waits_of_other_threads_at_once(emulator, caplog):

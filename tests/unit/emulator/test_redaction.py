@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cmzon_secrets.emulator import Emulator
 from cmzon_secrets.emulator.account.account import Account
 from cmzon_secrets.emulator.account.tokens import deriving
 from cmzon_secrets.emulator.http.redaction import (
@@ -38,7 +39,7 @@ def everywhere(api):
     """The state as a whole, as the disk would have it."""
 
     def dump(journal):
-        journal.now()
+        journal.write()
         return "\n".join(journal._db.iterdump())
 
     return in_its_thread(api, dump)
@@ -89,6 +90,30 @@ def test_a_bearer_token_is_shown_by_its_fingerprint_whatever_its_scheme_is_spell
     for scheme in ("Bearer", "bearer", "BEARER"):
         shown = shown_headers([(b"authorization", f"{scheme} {TOKEN}".encode())])
         assert shown == [("authorization", f"{scheme} <token {fingerprint(TOKEN)}>")]
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "Basic", "Token"])
+@pytest.mark.parametrize("name", ["x-upstream", "x-auth", "x-session", "referer"])
+def test_a_credential_is_hidden_in_a_header_of_any_name(name, scheme):
+    ((_, shown),) = shown_headers([(name.encode(), f"{scheme} {FOREIGN}".encode("latin-1"))])
+    assert FOREIGN[:8] not in shown
+    assert re.search("<(token|hidden) [0-9a-f]{16}>", shown)
+
+
+@pytest.mark.parametrize("name", ["x-auth", "x-session-id", "cookie", "x-api-key", "apikey"])
+def test_a_header_whose_name_promises_a_secret_shows_none(name):
+    ((_, shown),) = shown_headers([(name.encode(), b"anything")])
+    assert shown == f"<hidden {fingerprint('anything')}>"
+
+
+def test_what_is_no_secret_is_shown_whole_however_long_it_is(api, post):
+    post(x_note="x" * 9000)
+    assert "x" * 9000 in kept(api)
+
+
+def test_the_answer_keeps_its_own_headers_as_they_are(api, post):
+    post()
+    assert 'Bearer realm="cmzon"' in kept(api)
 
 
 def test_basic_authentication_is_hidden_and_taken_out_of_the_body(api, post):
@@ -170,6 +195,16 @@ def test_a_token_through_which_the_end_of_a_body_is_cut_leaves_no_beginning(api,
     assert token[:8] not in kept(api)
 
 
+def test_a_name_that_is_too_long_to_be_repeated_leaves_no_beginning_of_a_token(api, connect):
+    with Emulator() as lenient:
+        for emulator in (api, connect(lenient)):
+            token = emulator.emulator.admin_token
+            for before in range(40, 62):
+                message = {"to": "+1234567890", "x" * before + token: 1}
+                emulator.call("POST", f"/v1/messages?{'x' * before}{token}", json=message)
+            assert token[:8] not in kept(emulator)
+
+
 def test_two_of_which_one_is_the_beginning_of_the_other_are_both_taken_out_whole():
     headers = [
         (b"authorization", b"Bearer abcdefgh"),
@@ -199,9 +234,32 @@ def test_what_is_no_token_stays_as_it_is(text):
 )
 def test_the_longest_body_of_the_worst_kind_takes_no_time_to_speak_of(unit):
     tokens = ('to"ken\\' * 5, "\\" * 40, '"' * 40)
-    begun = time.perf_counter()
+    begun = time.thread_time()  # whatever else the machine does meanwhile
     without_secrets(unit * (64 * 1024 // len(unit)), *tokens)
-    assert time.perf_counter() - begun < 2.0
+    assert time.thread_time() - begun < 5.0
+
+
+def test_it_takes_no_longer_where_much_of_a_text_is_like_a_secret():
+    secrets = [f"{'a' * 4000}{number}" for number in range(8)]
+    begun = time.thread_time()
+    without_secrets("a" * 60_000 + "\\", *secrets)
+    assert time.thread_time() - begun < 5.0  # a try at every character takes half a minute
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    ["\\u0061b\\/cd12345", "\\a\\b/cd1234\\u0035", "ab/cd12345", "\\u0061\\u0062/cd12345"],
+)
+def test_a_secret_is_found_however_it_is_spelled_and_nothing_around_it_is_lost(spelled):
+    mark = f"<token {fingerprint('ab/cd12345')}>"
+    text = "\\n{} \\ud83d\\ude00{}\\u0020\\\\ \\"
+    shown = without_secrets(text.format(spelled, spelled), "ab/cd12345")
+    assert shown == text.format(mark, mark)
+
+
+def test_a_secret_of_characters_beyond_the_first_plane_is_found_in_ascii():
+    secret = "\U0001f600-secret"
+    assert without_secrets(json.dumps(secret), secret) == f'"<token {fingerprint(secret)}>"'
 
 
 def test_a_short_value_is_no_secret_worth_garbling_the_text_for():

@@ -1,9 +1,13 @@
 """Snapshots: everything as it was, all of it or nothing."""
 
+import json
 import os
+import signal
 import socket
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -13,8 +17,10 @@ import pytest
 from cmzon_secrets.clock import Clock
 from cmzon_secrets.emulator import Emulator
 from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.faults import Fault
 from cmzon_secrets.emulator.account.history import EMULATOR
 from cmzon_secrets.emulator.account.limits import Quota
+from cmzon_secrets.emulator.account.messages import ROUTE
 from cmzon_secrets.emulator.account.snapshots import MOST
 from cmzon_secrets.emulator.account.tokens import TokenWish, deriving
 from cmzon_secrets.emulator.http.answers import Refusal
@@ -496,7 +502,52 @@ DAMAGE = {
     "a shift that is none": lambda path: change(
         path, "INSERT OR REPLACE INTO meta VALUES ('shift', 'x')"
     ),
+    "a shift beyond time": lambda path: change(
+        path, "INSERT OR REPLACE INTO meta VALUES ('shift', '1e300')"
+    ),
     "tokens of another secret": lambda path: change(path, "UPDATE tokens SET sha256 = 'x'"),
+    "a time beyond time": lambda path: change(path, "UPDATE tokens SET created_at = 1e300"),
+    "a time that is none": lambda path: change(path, "UPDATE token_events SET at = 'abc'"),
+    "a trigger": lambda path: change(
+        path, "CREATE TRIGGER t AFTER DELETE ON exchanges BEGIN DELETE FROM tokens; END"
+    ),
+    "a view that never ends in the place of a table": lambda path: (
+        change(path, "DROP TABLE exchanges"),
+        change(
+            path,
+            "CREATE VIEW exchanges AS WITH RECURSIVE n(seq) AS"
+            " (SELECT 1 UNION ALL SELECT seq + 1 FROM n) SELECT seq FROM n",
+        ),
+    ),
+}
+
+
+def kept_fault(**changed):
+    fault = Fault("POST /v1/messages", status=500, id="flt_1")
+    return json.dumps([{**fault.kept(), **changed}])
+
+
+META = {
+    "faults": [
+        *("", "5", "[5]", "[[]]", "[{}]", "[" * 5000, "null"),
+        kept_fault(latency="x"),
+        kept_fault(latency=1e300),
+        kept_fault(status=99),
+        kept_fault(count=0.5),
+        kept_fault(probability=2),
+        kept_fault(route=None),
+        kept_fault(token="tok_of_nobody"),
+        kept_fault(drawn=-1),
+        kept_fault(drawn=2**60),
+        kept_fault(drawn=2, struck=3),
+        kept_fault(id="flt_x"),
+        kept_fault(id=7),
+    ],
+    "quota": [
+        *("", "5", "[1]", "[1, 2, 3]", '["x", 1]', "[0, 1]", "[true, 1]", "[1.5, 1]", "[1, 1e400]"),
+        f"[1, {10**9 + 1}]",
+        "[" * 5000,
+    ],
 }
 
 
@@ -518,6 +569,83 @@ def test_one_that_cannot_be_used_is_refused_by_name_and_nothing_changes(tmp_path
         assert path.read_bytes() == content
     with Emulator(state=tmp_path) as emulator:
         assert everything(connect(emulator))["messages"] == before["messages"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in META.items() for value in values]
+)
+def test_faults_and_limits_in_it_are_checked_as_those_that_are_asked_for(tmp_path, name, value):
+    with closing(Journal(None)) as journal:
+        account = Account(journal, deriving(b"secret"), snapshots=tmp_path)
+        account.snapshot("before")
+        change(tmp_path / "before.db", "UPDATE meta SET value = ? WHERE name = ?", value, name)
+        quota = account.messages.limits.quota
+        with pytest.raises(Refusal) as refused:
+            account.restore("before")
+        assert refused.value.status == 409
+        assert (list(account.faults), account.messages.limits.quota) == ([], quota)
+
+
+def test_a_fault_that_was_drawn_for_very_often_is_back_at_once_and_goes_on_as_it_would(tmp_path):
+    with closing(Journal(None)) as journal:
+        account = Account(journal, deriving(b"secret"), snapshots=tmp_path)
+        fault = {"route": ROUTE, "status": 500, "probability": 0.5, "seed": 7}
+        account.add_fault(fault, [ROUTE]).drawn = 10**12
+        account.snapshot("before")
+        goes_on = [fault.strikes() for fault in account.faults for _ in range(50)]
+        account.restore("before")
+        assert [fault.strikes() for fault in account.faults for _ in range(50)] == goes_on
+        assert len(set(goes_on)) == 2
+
+
+@pytest.mark.parametrize("name", ["a-directory", "a-link", "a-circle", "a-pipe"])
+def test_what_is_no_file_is_no_snapshot_and_does_no_harm(api, tmp_path, connect, name):
+    with Emulator(state=tmp_path) as emulator:
+        api = connect(emulator)
+        take(api)
+        path = tmp_path / "snapshots" / f"{name}.db"
+        {
+            "a-directory": path.mkdir,
+            "a-link": lambda: path.symlink_to(tmp_path / "emulator.db"),
+            "a-circle": lambda: path.symlink_to(path),
+            "a-pipe": lambda: os.mkfifo(path),
+        }[name]()
+        assert names(api) == ["before"]
+        assert api.http.get("/dashboard/rehearse").status_code == 200
+        assert api.details(restore(api, name), 404) == "name — unknown; known: before"
+        deleted = api.http.delete(f"/_emulator/snapshots/{name}")
+        if name == "a-directory":
+            assert api.details(deleted, 500) == "snapshot a-directory — Is a directory"
+            path.rmdir()
+        assert deleted.status_code in (204, 500)
+        assert not path.is_symlink()
+        assert not path.exists()
+        assert (tmp_path / "emulator.db").exists()
+
+
+def test_what_was_being_taken_when_the_emulator_was_killed_is_gone_at_the_next_start(
+    tmp_path, connect
+):
+    with Emulator(state=tmp_path) as emulator:
+        api = connect(emulator)
+        take(api)
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from cmzon_secrets.emulator import Emulator\n"
+        "emulator = Emulator(state=sys.argv[1])\n"
+        "emulator.start()\n"
+        "Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "emulator.snapshot('half')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    (left,) = (tmp_path / "snapshots").glob(".*")
+    assert list(left.iterdir())
+    (tmp_path / "snapshots" / ".others").mkdir()
+    with Emulator(state=tmp_path) as emulator:
+        assert names(connect(emulator)) == ["before"]
+    assert {path.name for path in (tmp_path / "snapshots").iterdir()} == {"before.db", ".others"}
 
 
 def test_one_of_a_later_format_says_which_this_version_reads(tmp_path, connect):
@@ -564,8 +692,7 @@ def test_a_restore_that_cannot_be_written_whole_changes_nothing(tmp_path):
 def test_a_snapshot_that_cannot_be_written_leaves_the_one_before_it(tmp_path, connect):
     with Emulator(state=tmp_path) as emulator:
         api = connect(emulator)
-        (tmp_path / "snapshots").mkdir()
-        (tmp_path / "snapshots" / "before.db").mkdir()
+        (tmp_path / "snapshots" / "before.db").mkdir(parents=True)
         answer = api.http.post("/_emulator/snapshots", json={"name": "before"})
         assert api.details(answer, 500).startswith("snapshot before — ")
         assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["before.db"]

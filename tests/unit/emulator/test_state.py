@@ -92,11 +92,27 @@ def test_a_revoked_admin_token_stays_dead_and_a_new_one_is_made_at_the_next_star
 
 def test_the_state_folder_holds_no_token_but_the_admins(tmp_path, connect):
     with Emulator(state=tmp_path) as emulator:
-        value = connect(emulator).issue(key="k1")["token"].encode()
-        admin = emulator.admin_token.encode()
-    holders = [f.name for f in tmp_path.iterdir() if admin in f.read_bytes()]
-    assert holders == ["admin-token"]
-    assert not [f.name for f in tmp_path.iterdir() if value in f.read_bytes()]
+        api = connect(emulator)
+        token = api.issue(key="k1")["token"]
+        api.send(token, key=token)  # somebody will
+        api.issue(key=token)
+        api.control("clock", advance=1)
+        api.http.post("/_emulator/snapshots", json={"name": "before"})
+        admin, value = emulator.admin_token.encode(), token.encode()
+    lying = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name for path in lying} >= {"emulator.db", "before.db"}
+    assert [path.name for path in lying if admin in path.read_bytes()] == ["admin-token"]
+    assert not [path.name for path in lying if value in path.read_bytes()]
+
+
+def test_a_key_is_known_again_after_a_restart_though_only_its_hash_is_kept(tmp_path, connect):
+    with Emulator(state=tmp_path) as emulator:
+        sent = connect(emulator).send(key="a-key-of-its-own").json()
+    assert query(tmp_path, "SELECT key_sha256 FROM idempotency") == [
+        (hashlib.sha256(b"a-key-of-its-own").hexdigest(),)
+    ]
+    with Emulator(state=tmp_path) as emulator:
+        assert connect(emulator).send(key="a-key-of-its-own").json() == sent
 
 
 def test_only_this_user_can_read_what_lies_there(tmp_path):
@@ -110,13 +126,38 @@ def test_only_this_user_can_read_what_lies_there(tmp_path):
     assert set(modes.values()) == {0o600}
 
 
-def test_two_emulators_cannot_share_a_state_folder(tmp_path):
-    with Emulator(state=tmp_path), pytest.raises(ConfigurationError) as refused:
-        Emulator(state=tmp_path).start()
-    assert str(tmp_path) in refused.value.message
-    assert refused.value.hint is not None
+def test_two_emulators_cannot_share_a_state_folder_and_the_second_says_who_has_it(tmp_path):
+    process, _ = start_process(tmp_path)
+    try:
+        refused = refusal(tmp_path)
+        name = Path(f"/proc/{process.pid}/comm").read_text().strip()
+        where = tmp_path / "emulator.db"
+        assert refused.message == (
+            f"emulator state {where} — in use by {name} (process {process.pid})"
+        )
+        assert refused.hint == "stop what uses it, or choose another --state folder"
+    finally:
+        process.kill()
+        process.communicate()
     with Emulator(state=tmp_path):
         pass  # the refused one holds nothing
+
+
+def test_an_emulator_of_the_same_process_keeps_its_lock_when_a_second_one_is_refused(tmp_path):
+    with Emulator(state=tmp_path):
+        for _ in range(2):
+            assert "in use by this process" in refusal(tmp_path).message
+        process = subprocess.Popen(
+            [*SERVE, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        _, said = process.communicate(timeout=30)
+        assert f"(process {os.getpid()})" in said.decode()
+
+
+def test_who_has_it_cannot_always_be_known_and_is_not_guessed_then(used, monkeypatch):
+    monkeypatch.setattr(opening, "process_locking", lambda path: None)
+    with Emulator(state=used):
+        assert "in use by another process" in refusal(used).message
 
 
 def test_a_state_of_a_later_version_is_refused_and_left_byte_for_byte_alone(used):
@@ -146,7 +187,9 @@ def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path, versi
     database = tmp_path / "emulator.db"
     edit(tmp_path, "CREATE TABLE games (name)", f"PRAGMA user_version = {version}")
     before = database.read_bytes()
-    assert "a database of another program" in refusal(tmp_path).message
+    refused = refusal(tmp_path)
+    assert "a database of another program" in refused.message
+    assert refused.hint == "choose another --state folder"
     assert database.read_bytes() == before
     assert not list(tmp_path.glob("*damaged*"))
 
@@ -210,6 +253,36 @@ BROKEN_ROWS = [
     "UPDATE days SET day = 'yesterday'",
     "INSERT OR REPLACE INTO meta VALUES ('shift', 'far')",
     "INSERT OR REPLACE INTO meta VALUES ('busiest', 'many')",
+    "INSERT OR REPLACE INTO meta VALUES ('shift', '1e300')",
+    "INSERT OR REPLACE INTO meta VALUES ('shift', 'nan')",
+    "UPDATE tokens SET created_at = 'abc'",
+    "UPDATE tokens SET created_at = 9e300",
+    "UPDATE tokens SET expires_at = 1e11",
+    "UPDATE tokens SET messages = -1",
+    "UPDATE tokens SET seq = 9223372036854775807 WHERE name = 'acme'",
+    "UPDATE tokens SET scopes = '{}'",
+    "UPDATE tokens SET scopes = '\"messages:send\"'",
+    "UPDATE tokens SET scopes = '[[\"messages:send\"]]'",
+    "UPDATE exchanges SET at = 1e300",
+    "UPDATE exchanges SET notes = '1'",
+    "UPDATE exchanges SET request_headers = '{}'",
+    "UPDATE exchanges SET request_headers = '[\"ab\"]'",
+    'UPDATE exchanges SET request_headers = \'[["a", "b", "c"]]\'',
+    "UPDATE exchanges SET response_headers = '[[\"a\", 1]]'",
+    "UPDATE exchanges SET text = x'00ff'",
+    "UPDATE exchanges SET status = 'fine'",
+    "UPDATE token_events SET at = 'zz'",
+    "UPDATE token_events SET event = 'eaten'",
+    "UPDATE days SET accepted = -5",
+    f"INSERT OR REPLACE INTO meta VALUES ('busiest', '{'9' * 5000}')",
+]
+OTHER_THINGS = [
+    "CREATE TRIGGER t AFTER INSERT ON exchanges BEGIN DELETE FROM tokens; END",
+    "CREATE VIEW v AS SELECT * FROM tokens",
+    "CREATE TABLE more (x)",
+    "CREATE INDEX more ON tokens (name)",
+    "DROP INDEX exchanges_by_recipient",
+    "ALTER TABLE days ADD COLUMN more TEXT",
 ]
 
 
@@ -220,6 +293,43 @@ def test_rows_that_are_not_what_was_written_there_are_damage_too(used, broken):
     assert (used / "emulator.db.damaged-1").exists()
     with Emulator(state=used):
         pass
+
+
+@pytest.mark.parametrize("other", OTHER_THINGS)
+def test_a_state_with_anything_but_the_tables_of_its_format_is_not_used(used, other):
+    edit(used, other)
+    assert "damaged: its tables are not those of format 2" in refusal(used).message
+
+
+def test_neither_is_one_in_which_a_table_is_a_view_that_never_ends(used):
+    edit(
+        used,
+        "DROP TABLE exchanges",
+        "CREATE VIEW exchanges AS WITH RECURSIVE n(seq) AS"
+        " (SELECT 1 UNION ALL SELECT seq + 1 FROM n) SELECT seq FROM n",
+    )
+    assert "damaged" in refusal(used).message
+
+
+class Careless(sqlite3.Connection):
+    """As SQLite is where nobody built it otherwise."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.execute("PRAGMA secure_delete = OFF")
+
+
+def test_what_is_forgotten_is_gone_from_the_database(tmp_path, connect, monkeypatch):
+    opened = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **kw: opened(*a, factory=Careless, **kw))
+    with Emulator(state=tmp_path) as emulator:
+        api = connect(emulator)
+        text = {"body": "to be forgotten"}
+        api.send(message={"to": "+1234567890", "type": "text", "text": text})
+    assert b"to be forgotten" in (tmp_path / "emulator.db").read_bytes()
+    with Emulator(state=tmp_path) as emulator:
+        connect(emulator).control("reset")
+    assert b"to be forgotten" not in (tmp_path / "emulator.db").read_bytes()
 
 
 def test_what_was_kept_aside_before_is_never_overwritten(tmp_path):
@@ -272,7 +382,7 @@ def test_a_lock_is_not_damage_and_moves_nothing(used):
     held = sqlite3.connect(used / "emulator.db")
     held.execute("BEGIN EXCLUSIVE")
     try:
-        assert "database is locked" in refusal(used).message
+        assert "in use by this process" in refusal(used).message
     finally:
         held.close()
     assert_whole(used)
@@ -363,11 +473,16 @@ def old(tmp_path, connect):
             db.execute(f"INSERT INTO tokens VALUES ({', '.join('?' * 11)})", row)
         for seq, at in ((1, 1500.0), (2, 2000.0)):
             row = (seq, f"msg_{seq}", f"+123456789{seq}", f"text {seq}", "tok_b", f"req_{seq}", at)
-            db.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, f"k{seq}"))
+            key = "k1" if seq == 1 else value("tok_b")  # a token in the wrong header
+            db.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, key))
             row = (seq, at, "POST", "POST /v1/messages", 200, "tok_b", "127.0.0.1", f"req_{seq}")
             db.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
         db.execute(
             "INSERT INTO idempotency VALUES ('POST /v1/messages', 'k1', ?, 'msg_1')", (fingerprint,)
+        )
+        db.execute(
+            "INSERT INTO idempotency VALUES ('POST /v1/messages', ?, ?, 'msg_2')",
+            (value("tok_b"), fingerprint),
         )
         db.execute("INSERT INTO meta VALUES ('admin', 'tok_a')")
         db.execute("INSERT INTO meta VALUES ('shift', '86400.0')")
@@ -397,6 +512,23 @@ def test_a_state_of_format_1_is_brought_up_to_date_with_everything_in_it(old, co
     assert query(folder, began) == [(1500.0,)]
     assert query(folder, "SELECT accepted FROM days WHERE day = '1970-01-01'") == [(2,)]
     assert query(folder, "PRAGMA user_version") == [(2,)]
+    assert value.encode() not in (folder / "emulator.db").read_bytes()
+    keys = {key for (key,) in query(folder, "SELECT key_sha256 FROM idempotency")}
+    assert keys == {hashlib.sha256(key.encode()).hexdigest() for key in ("k1", value)}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "UPDATE messages SET accepted_at = 'abc'",
+        "UPDATE idempotency SET key = x'ff' WHERE key = 'k1'",
+        "CREATE TRIGGER t AFTER DELETE ON tokens BEGIN DELETE FROM audit; END",
+    ],
+)
+def test_a_state_of_format_1_is_checked_before_anything_is_made_of_it(old, broken):
+    folder, _ = old
+    edit(folder, broken)
+    assert "damaged" in refusal(folder).message
 
 
 def test_kill_9_in_the_middle_of_bringing_it_up_to_date_leaves_format_1_whole(old):
@@ -408,8 +540,9 @@ def test_kill_9_in_the_middle_of_bringing_it_up_to_date_leaves_format_1_whole(ol
         "class Dying(sqlite3.Connection):\n"
         "    def executescript(self, script):\n"
         "        before, last, _ = script.partition('DROP TABLE messages;')\n"
-        "        assert last\n"
         "        super().executescript(before + last)\n"
+        "        if not last:\n"
+        "            return\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "connect = sqlite3.connect\n"
         "sqlite3.connect = lambda *args, **kw: connect(*args, factory=Dying, **kw)\n"
@@ -441,14 +574,62 @@ def test_a_state_folder_that_cannot_be_one_is_refused(tmp_path, place):
     (tmp_path / "a-file").write_text("")
     with pytest.raises(ConfigurationError) as refused:
         Emulator(state=tmp_path / place).start()
-    assert str(tmp_path / place) in refused.value.message
+    file = tmp_path / "a-file"
+    assert refused.value.message == (
+        f"emulator state {tmp_path / place} — {file} is a file; a folder is needed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [(".", 0o777), (".", 0o770), ("token-secret", 0o666), ("emulator.db", 0o660)]
+)
+def test_what_other_users_can_write_is_not_used_and_the_command_that_mends_it_is_told(
+    used, name, mode
+):
+    path = used / name
+    path.chmod(mode)
+    refused = refusal(used)
+    assert refused.message == f"emulator state {path} — other users can write there"
+    command = f"chmod {'700' if path.is_dir() else '600'} {path}"
+    assert command in refused.hint
+    subprocess.run(command.split(), check=True)
+    assert_whole(used)
+
+
+@pytest.mark.parametrize("name", ["token-secret", "emulator.db", "snapshots"])
+def test_what_is_a_link_to_another_place_is_not_used(used, tmp_path_factory, name):
+    there = tmp_path_factory.mktemp("victim")
+    if (used / name).exists():
+        (used / name).rename(there / name)
+    (used / name).symlink_to(there / name if name != "snapshots" else there)
+    refused = refusal(used)
+    assert refused.message == f"emulator state {used / name} — it is a link to another place"
+    assert refused.hint == "remove the link"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("name", [".", "token-secret", "emulator.db"])
+def test_what_belongs_to_another_user_is_used_by_root_alone(used, monkeypatch, name):
+    os.chown(used / name, 4711, 4711)
+    assert_whole(used)
+    monkeypatch.setattr(os, "geteuid", lambda: 4712)
+    assert refusal(used).message == f"emulator state {used / name} — it belongs to another user"
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)  # what is root's is fine too
+    assert_whole(used)
+
+
+def test_a_state_folder_may_be_reached_by_a_link(used, tmp_path_factory):
+    link = tmp_path_factory.mktemp("links") / "state"
+    link.symlink_to(used)
+    assert_whole(link)
 
 
 @pytest.mark.slow
 def test_kill_9_loses_no_message_that_is_older_than_a_flush(tmp_path, connect):
     process, ready = start_process(tmp_path)
     sent = connect(Attached(ready)).send(key="k1").json()
-    time.sleep(2.0)  # many flushes; on the slowest machine at least one
+    log = tmp_path / "emulator.db-wal"
+    wait_until(lambda: sent["id"].encode() in log.read_bytes())  # asks the emulator nothing
     process.kill()
     process.communicate()
     with Emulator(state=tmp_path) as emulator:
@@ -492,6 +673,31 @@ def test_a_full_disk_refuses_new_tokens_and_keeps_the_old_ones(tmp_path, connect
         api = connect(emulator)
         assert api.stats()["tokens"]["live"] == 1 + len(kept)
         assert all(api.call("GET", "/v1/tokens/self", t["token"]).is_success for t in kept)
+
+
+def test_with_a_full_disk_pages_and_controls_say_so_and_go_on_once_there_is_room(tmp_path, connect):
+    process, ready = start_process(tmp_path)
+    try:
+        api = connect(Attached(ready))
+        size = (tmp_path / "emulator.db-wal").stat().st_size
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, -1))
+        assert api.send().status_code == 200  # answered from memory, queued
+        for ask in (
+            "GET /_emulator/messages",
+            "POST /_emulator/reset",
+            "GET /_emulator/audit.jsonl",
+        ):
+            details = api.details(api.http.request(*ask.split()), 500)
+            assert details == "The emulator's state could not be written: make room in its folder"
+        page = api.http.get("/dashboard")
+        assert page.status_code == 500
+        assert "make room in its folder" in page.text
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (-1, -1))
+        assert api.http.get("/dashboard").status_code == 200
+        assert len(api.http.get("/_emulator/messages").json()["data"]) == 1
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_reset_that_cannot_be_written_whole_changes_nothing():
@@ -572,14 +778,22 @@ class Attached:
         self.admin_token = Path(ready["admin_token_file"]).read_text().strip()
 
 
+def wait_until(is_so, patience=30.0):
+    end = time.monotonic() + patience
+    while not is_so():
+        assert time.monotonic() < end, "in vain"
+        time.sleep(0.01)
+
+
+SERVE = [
+    *(sys.executable, "-c"),
+    "import json, sys\n"
+    "from dataclasses import asdict\n"
+    "from cmzon_secrets.emulator import serve\n"
+    "serve(lambda r: print(json.dumps(asdict(r)), flush=True), state=sys.argv[1])\n",
+]
+
+
 def start_process(state):
-    program = (
-        "import json, sys\n"
-        "from dataclasses import asdict\n"
-        "from cmzon_secrets.emulator import serve\n"
-        "serve(lambda r: print(json.dumps(asdict(r)), flush=True), state=sys.argv[1])\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(state)], stdout=subprocess.PIPE, env=os.environ
-    )
+    process = subprocess.Popen([*SERVE, str(state)], stdout=subprocess.PIPE, env=os.environ)
     return process, json.loads(process.stdout.readline())

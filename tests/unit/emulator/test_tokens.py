@@ -1,5 +1,6 @@
 """/v1/tokens, and what tokens may do."""
 
+import json
 import re
 from datetime import datetime, timedelta
 
@@ -71,6 +72,11 @@ def test_only_tokens_manage_may_issue_list_and_revoke(api):
         ({"allowed_ips": "127.0.0.1"}, "allowed_ips"),
         ({"allowed_ips": ["127.0.0.256"]}, "allowed_ips"),
         ({"allowed_ips": ["10.0.0.1/8"]}, "allowed_ips"),
+        ({"allowed_ips": ["fe80::1%eth0"]}, "allowed_ips"),
+        ({"allowed_ips": ["::1%" + "x" * 50_000]}, "allowed_ips"),
+        ({"allowed_ips": [f"::/{'0' * 60}64"]}, "allowed_ips"),
+        ({"name": "prod cmz_" + "a1" * 20}, "name"),
+        ({"name": "cmz_" + "a1" * 20}, "name"),
         ({"color": "red"}, "color"),
     ],
 )
@@ -78,6 +84,24 @@ def test_a_bad_field_is_named_and_no_token_is_made(api, change, named):
     wish = {"name": "acme", "scopes": ["messages:send"]} | change
     assert api.details(api.call("POST", "/v1/tokens", json=wish)).startswith(f"{named} — ")
     assert api.stats()["tokens"] == {"live": 1, "revoked": 0}
+
+
+@pytest.mark.parametrize("named", ["name", "scopes", "allowed_ips"])
+def test_what_is_not_unicode_is_named_and_no_token_is_made(api, named):
+    wish = {"name": "acme", "scopes": ["messages:send"]}
+    for value in ("\ud800", "fe80::1%\ud800"):
+        given = json.dumps(wish | {named: value if named == "name" else [value]})
+        details = api.details(api.call("POST", "/v1/tokens", content=given))
+        assert details.startswith(f"{named} — ")
+        assert "Unicode" in details
+    assert api.stats()["tokens"]["live"] == 1
+
+
+def test_a_name_that_a_token_was_pasted_into_is_not_repeated(api):
+    token = api.emulator.admin_token
+    answer = api.call("POST", "/v1/tokens", json={"name": token, "scopes": ["messages:send"]})
+    assert "a token stands in it" in api.details(answer)
+    assert token not in answer.text
 
 
 def test_an_unknown_scope_is_named_together_with_the_known_ones(api):
@@ -240,3 +264,46 @@ def test_the_admin_token_can_replace_and_revoke_itself(api):
     assert api.call("DELETE", f"/v1/tokens/{own['id']}", heir).status_code == 204
     assert api.call("GET", "/v1/tokens").status_code == 401
     assert api.call("GET", "/v1/tokens", heir).status_code == 200
+
+
+def noted(api):
+    """What is said of the newest request, beyond its answer."""
+    return api.http.get("/_emulator/messages").json()["data"][-1]["notes"]
+
+
+def test_why_a_request_was_refused_is_noted_and_never_told(api):
+    token = api.issue(expires_in=60)
+    api.control("clock", advance=61)
+    answers = [api.send(token["token"])]
+    assert noted(api) == [f"token: expired at {token['expires_at']}"]
+    api.revoke(token["id"])
+    answers.append(api.send(token["token"]))
+    (entry,) = listed(api, name="acme")["data"]
+    assert noted(api) == [f"token: revoked at {entry['revoked_at']}"]
+    answers.append(api.send("cmz_unknown"))
+    assert noted(api) == ["token: unknown"]
+    answers.append(api.http.post("/v1/messages", json={}))
+    assert noted(api) == ["token: none, or more than one"]
+    assert len({(answer.status_code, answer.text) for answer in answers}) == 1
+
+
+def test_an_address_and_a_scope_that_do_not_suffice_are_noted(api):
+    assert api.send(api.issue(allowed_ips=["192.0.2.7"])["token"]).status_code == 403
+    assert noted(api) == ["address: 127.0.0.1 is not one of allowed_ips"]
+    assert api.send(api.issue(scopes=["audit:read"])["token"]).status_code == 403
+    assert noted(api) == ["scope: messages:send is needed"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "note"),
+    [
+        ({"per_second": 2, "per_day": None}, "limit: 2 messages a second"),
+        ({"per_second": None, "per_day": 2}, "limit: 2 messages a day"),
+        ({"per_second": 2, "per_day": 2}, "limit: 2 messages a day"),
+    ],
+)
+def test_the_limit_that_was_met_is_noted(api, limits, note):
+    api.control("limits", **limits)
+    statuses = [api.send().status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    assert noted(api) == [note]

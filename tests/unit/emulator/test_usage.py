@@ -1,8 +1,31 @@
 """What is noticed of tokens while they are used, each turning point once."""
 
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
+from cmzon_secrets.clock import Clock
 from cmzon_secrets.emulator import Emulator
+from cmzon_secrets.emulator.account.account import Account
+from cmzon_secrets.emulator.account.history import EMULATOR
+from cmzon_secrets.emulator.account.tokens import TokenWish, deriving
+from cmzon_secrets.emulator.account.usage import ACTIVITY_KEPT
+from cmzon_secrets.emulator.storage.journal import Journal
+
+
+class HandClock(Clock):
+    """Time that passes by hand."""
+
+    def __init__(self):
+        self.passed = 0.0
+
+    def now(self):
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.passed)
+
+    def monotonic(self):
+        return self.passed
 
 
 def events(api, token_id):
@@ -101,6 +124,34 @@ def test_expiry_is_told_once_and_as_of_when_it_came(api):
     account = api.emulator._now.server._account
     issued, expired = in_its_thread(api, lambda: account.history.find()[-2:])
     assert expired.at - issued.at == pytest.approx(60, abs=0.01)
+
+
+def test_expiry_is_told_by_itself_while_nobody_asks_for_anything(connect):
+    clock = HandClock()
+    with Emulator(clock=clock) as emulator:
+        api = connect(emulator)
+        token = api.issue(expires_in=60)
+        clock.passed = 61.0
+        end = time.monotonic() + 10
+        while names(api, token["id"]) != ["issued", "expired"]:
+            assert time.monotonic() < end, "not in 10 s"
+            time.sleep(0.01)
+
+
+def test_messages_of_each_second_are_remembered_for_so_long_and_no_longer():
+    clock = HandClock()
+    with closing(Journal(None)) as journal:
+        account = Account(journal, deriving(b"secret"), clock=clock)
+        token = account.issue(TokenWish("acme", ("messages:send",)), EMULATOR)
+        first = int(account.clock.timestamp())
+        for second in range(ACTIVITY_KEPT + 10):
+            clock.passed = float(second)
+            account.usage.carried(token, EMULATOR)
+            account.usage.carried(token, EMULATOR)
+        activity = account.usage.activity(token.id)
+        assert sorted(activity) == list(range(first + 10, first + ACTIVITY_KEPT + 10))
+        assert set(activity.values()) == {2}
+        assert token.messages == 2 * (ACTIVITY_KEPT + 10)
 
 
 def test_expiry_is_not_told_again_when_the_clock_went_back_and_forth(api):

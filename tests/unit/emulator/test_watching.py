@@ -5,14 +5,16 @@ import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 
+import httpx2
 import pytest
 
 from cmzon_secrets.emulator.account.account import Account
 from cmzon_secrets.emulator.account.exchanges import ExchangeFilter
 from cmzon_secrets.emulator.account.tokens import deriving
 from cmzon_secrets.emulator.account.waiting import wait_for
+from cmzon_secrets.emulator.controls.watching import TEXTS
 from cmzon_secrets.emulator.storage.journal import Journal
 
 TO = "+1234567890"
@@ -76,7 +78,7 @@ def test_a_message_is_shown_with_its_request_and_its_answer_as_sent(api):
     token = api.issue()
     sent = api.send(token["token"], key="order-1", message=message("Grüße 👋"))
     (entry,) = listed(api)
-    assert entry["id"] == sent.json()["id"]
+    assert entry["message_id"] == sent.json()["id"]
     assert entry["request_id"] == sent.headers["x-request-id"]
     assert (entry["to"], entry["text"], entry["status"]) == (TO, "Grüße 👋", 200)
     assert (entry["token_id"], entry["idempotency_key"]) == (token["id"], "order-1")
@@ -126,7 +128,7 @@ def mixed(api):
     api.fault(reset=True, after_accept=True, count=1)
     with pytest.raises(Exception):  # noqa: B017  # whatever the client calls a reset
         api.send(message=message("lost"))
-    return {"token": token["id"], "id": first.json()["id"]}
+    return {"token_id": token["id"], "message_id": first.json()["id"]}
 
 
 @pytest.mark.parametrize(
@@ -138,6 +140,8 @@ def mixed(api):
         ({"text": "STRASSE"}, ["straße"]),
         ({"text": "%"}, []),
         ({"status": "2xx"}, ["Your code is 1234", "straße"]),
+        ({"status": "accepted"}, ["Your code is 1234", "straße", "lost"]),
+        ({"status": "failed"}, ["nobody's"]),
         ({"status": "401"}, ["nobody's"]),
         ({"status": "4xx"}, ["nobody's"]),
         ({"status": "none"}, ["lost"]),
@@ -152,7 +156,9 @@ def test_every_filter_finds_what_it_names_and_nothing_else(api, mixed, query, fo
     assert texts(listed(api, **query)) == found
 
 
-@pytest.mark.parametrize(("name", "found"), [("token", "straße"), ("id", "Your code is 1234")])
+@pytest.mark.parametrize(
+    ("name", "found"), [("token_id", "straße"), ("message_id", "Your code is 1234")]
+)
 def test_tokens_and_messages_are_found_by_their_ids(api, mixed, name, found):
     assert texts(listed(api, **{name: mixed[name]})) == [found]
 
@@ -177,6 +183,69 @@ def test_a_query_that_cannot_be_meant_is_refused_by_name(api, name, values):
 def test_a_parameter_that_is_given_twice_is_refused(api):
     answer = api.http.get("/_emulator/messages?text=a&text=b")
     assert api.details(answer) == "query — a parameter is given twice"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_is_looked_for_has_a_length_that_costs_little(api, name):
+    longest = TEXTS[name]
+    assert listed(api, **{name: "1" * longest}) == []
+    answer = api.http.get("/_emulator/messages", params={name: "1" * (longest + 1)})
+    assert api.details(answer).startswith(f"{name} — a string of 1 to {longest} characters")
+    answer = wait(api, status="4xx", **{name: "1" * (longest + 1)})
+    assert api.details(answer).startswith(f"{name} — ")
+
+
+def test_headers_are_all_shown_though_one_comes_twice(api):
+    keys = [("Idempotency-Key", "one"), ("X-Other", "2"), ("Idempotency-Key", "three")]
+    api.http.post("/v1/messages", headers=keys, json=message())
+    (entry,) = listed(api)
+    shown = [
+        pair for pair in entry["request"]["headers"] if pair[0] in ("idempotency-key", "x-other")
+    ]
+    assert shown == [["idempotency-key", "one"], ["x-other", "2"], ["idempotency-key", "three"]]
+
+
+@pytest.mark.parametrize("lost", [{"reset": True}, {"status": 503}], ids=str)
+def test_a_message_whose_answer_was_lost_was_accepted(api, lost):
+    api.fault(after_accept=True, count=1, **lost)
+    with suppress(httpx2.TransportError):
+        api.send()
+    (entry,) = listed(api)
+    assert entry["accepted"] is True
+    assert entry["message_id"].startswith("msg_")
+    assert entry["status"] == lost.get("status")
+    assert wait(api, timeout=0).json() == entry
+    assert listed(api, status="failed") == []
+
+
+@pytest.mark.parametrize("spoilt", [{"reset": True}, {"status": 503}], ids=str)
+def test_a_message_that_never_got_there_failed(api, spoilt):
+    api.fault(count=1, **spoilt)
+    with suppress(httpx2.TransportError):
+        api.send()
+    (entry,) = listed(api, status="failed")
+    assert (entry["accepted"], entry["message_id"]) == (False, None)
+    assert wait(api, timeout=0).status_code == 408
+    assert wait(api, timeout=0, status="failed").json() == entry
+
+
+def test_messages_are_forgotten_and_nothing_that_they_counted_for(api):
+    token = api.issue()
+    api.send(token["token"], key="k1")
+    before = api.stats()
+    watched = api.emulator._await(version)
+    assert api.http.delete("/_emulator/messages").status_code == 204
+    assert listed(api) == []
+    assert api.emulator._await(version) != watched
+    assert api.stats() == before
+    assert api.http.get("/_emulator/limits").json()["accepted_today"] == 1
+    repeated = api.send(token["token"], key="k1")
+    assert listed(api)[0]["message_id"] == repeated.json()["id"]
+    assert api.messages() == 1
+
+
+async def version(account):
+    return account.changes.version
 
 
 def test_hostile_text_is_found_and_shown_as_it_is(api):
@@ -242,8 +311,8 @@ def test_a_token_and_a_message_are_waited_for_by_id(api):
     token = api.issue()
     api.send()
     sent = api.send(token["token"]).json()
-    assert wait(api, timeout=0, token=token["id"]).json()["id"] == sent["id"]
-    assert wait(api, timeout=0, id=sent["id"]).json()["token_id"] == token["id"]
+    assert wait(api, timeout=0, token_id=token["id"]).json()["message_id"] == sent["id"]
+    assert wait(api, timeout=0, message_id=sent["id"]).json()["token_id"] == token["id"]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +324,7 @@ def test_a_token_and_a_message_are_waited_for_by_id(api):
         ("status", ["abc", 4.5, True, 99, 600, [], {}, ""]),
         ("after", [-1, "1", 1.5, 2**60]),
         ("text", [5, 0, False, [], {}, "\ud800"]),
-        *((name, [5, ["+1"]]) for name in ("to", "token", "idempotency_key", "id")),
+        *((name, [5, ["+1"]]) for name in ("to", "token_id", "idempotency_key", "message_id")),
     ],
 )
 def test_a_wait_that_cannot_be_meant_is_refused_by_name(api, name, values):
@@ -263,6 +332,20 @@ def test_a_wait_that_cannot_be_meant_is_refused_by_name(api, name, values):
         body = json.dumps({name: value})
         answer = api.http.post("/_emulator/messages/wait", content=body)
         assert api.details(answer).startswith(f"{name} — "), value
+
+
+@pytest.mark.parametrize("to", ["", "1999", "+0123", "+1 234", "+123456789012345678"])
+@pytest.mark.parametrize("status", [{}, {"status": "accepted"}, {"status": "2xx"}, {"status": 200}])
+def test_a_recipient_to_whom_no_message_can_be_accepted_is_not_waited_for(api, to, status):
+    details = api.details(wait(api, to=to, timeout=60, **status))
+    assert details.startswith("to — no message to it is ever accepted: a number like +1234567890")
+
+
+def test_of_such_a_recipient_the_refusal_is_waited_for(api):
+    for to in ("", "1999"):
+        api.send(message=message(to=to))
+        entry = wait(api, to=to, status=400, timeout=0).json()
+        assert (entry["to"], entry["accepted"]) == (to or None, False)
 
 
 # What a wait says that was in vain
@@ -335,7 +418,7 @@ def test_many_wait_at_once_each_for_its_own(api, threads):
 def test_many_who_wait_for_the_same_all_get_it(api, waiting):
     waits = waiting(20, timeout=60)
     sent = api.send().json()
-    assert {w.result(10).json()["id"] for w in waits} == {sent["id"]}
+    assert {w.result(10).json()["message_id"] for w in waits} == {sent["id"]}
 
 
 def test_who_hangs_up_waits_no_longer_and_is_no_error(api, caplog):
@@ -451,6 +534,30 @@ def test_a_thousand_messages_cost_fifty_who_wait_a_few_looks_and_not_a_thousand(
         found = asyncio.run(wait_through_a_flood(account_with(journal)))
     assert {exchange.text for exchange in found} == {"the last"}
     assert len(looks) < 50 * 300
+
+
+def test_the_more_wait_the_longer_each_pauses_so_that_all_together_cost_no_more(monkeypatch):
+    pauses, waiters = [], 40
+    monkeypatch.setattr("cmzon_secrets.emulator.account.waiting.LOOKS", 100)
+
+    async def sleep(seconds, pause=asyncio.sleep):
+        pauses.append(seconds)
+        await pause(0)
+
+    async def wait_together(account):
+        monkeypatch.setattr("cmzon_secrets.emulator.account.waiting.asyncio.sleep", sleep)
+        wanted = ExchangeFilter(text="the last")
+        waits = [asyncio.create_task(wait_for(account, wanted, 60)) for _ in range(waiters)]
+        await asyncio.sleep(0)
+        add(account, "another")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        add(account, "the last")
+        await asyncio.gather(*waits)
+
+    with closing(Journal(None)) as journal:
+        asyncio.run(wait_together(account_with(journal)))
+    assert pauses.count(waiters / 100) == waiters
 
 
 def test_a_look_reads_again_nothing_that_was_read_before(monkeypatch):

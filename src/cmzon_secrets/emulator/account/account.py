@@ -1,7 +1,8 @@
 """The one account the emulator plays: its clock, tokens, messages, audit trails and faults.
 
-Whatever changes it goes through here, whether the API, a control or the dashboard asked for it, so
-that it is recorded and told to whoever watches in one place.
+What somebody does to it goes through here, whether the API, a control or the dashboard asked for it,
+and is told to whoever watches in one place. What comes of requests (a message accepted, a use of a
+token, an exchange to keep) the parts take in themselves.
 """
 
 from __future__ import annotations
@@ -39,7 +40,13 @@ from cmzon_secrets.emulator.http.answers import Refusal
 from cmzon_secrets.emulator.storage.journal import REMEMBER, Journal
 from cmzon_secrets.errors import ConfigurationError
 
-__all__ = ["Account"]
+__all__ = ["UNREADABLE", "Account"]
+
+UNREADABLE = (
+    *(sqlite3.Error, ValueError, TypeError, LookupError, OverflowError, RecursionError),
+    Refusal,
+)
+"""What loading raises where a journal does not hold what was written there."""
 
 ADMIN = TokenWish("emulator-admin", SCOPES)
 WRONG_SECRET = "its token-secret is not the one its tokens were made with"  # noqa: S105  # about one
@@ -67,7 +74,7 @@ class Account:
         self.strict = strict
         self.admin: IssuedToken
         self.changes = Changes()
-        self.snapshots = Snapshots(snapshots, self.changes)
+        self.snapshots = Snapshots(snapshots)
         self._derive = derive
         self._quota = quota
         self._base_clock = clock
@@ -99,6 +106,16 @@ class Account:
         """Kill a token for good; an unknown or dead one is no error."""
         if self.tokens.revoke(token_id, self.clock.timestamp(), origin):
             self.changes.tell(TOKENS)
+
+    def expire(self, token_id: str, origin: Origin) -> None:
+        """End a token's time; an unknown or dead one is no error."""
+        if self.tokens.expire(token_id, self.clock.timestamp(), origin):
+            self.usage.ended_by_hand(token_id)
+            self.changes.tell(TOKENS)
+
+    def clear_messages(self) -> None:
+        """Forget what was sent and answered; what it counted for, it still counts for."""
+        self.exchanges.clear()
 
     def add_fault(self, body: dict[str, Any], routes: list[str]) -> Fault:
         """Put a fault in force. Raises Refusal naming the field at fault."""
@@ -160,9 +177,16 @@ class Account:
         """Keep everything as it is now, faults and limits too, to go back to. Raises Refusal."""
         faults = json.dumps([fault.kept() for fault in self.faults])
         quota = json.dumps(astuple(self.messages.limits.quota))
-        return self.snapshots.take(
+        taken = self.snapshots.take(
             *(name, self.journal, (REMEMBER, ("faults", faults)), (REMEMBER, ("quota", quota)))
         )
+        self.changes.tell(REHEARSAL)
+        return taken
+
+    def delete_snapshot(self, name: str) -> None:
+        """Forget a snapshot; a name that is not there is no error. Raises Refusal where it stays."""
+        self.snapshots.delete(name)
+        self.changes.tell(REHEARSAL)
 
     def restore(self, name: str) -> None:
         """Everything as it was, but for what goes on: the second in progress, and this admin token.
@@ -184,21 +208,26 @@ class Account:
         tried: Account = copy(self)  # every part that follows the journal is made anew by loading
         tried.journal = kept
         try:
-            faults = [Fault(**fault) for fault in json.loads(kept.meta("faults") or "")]
-            tried._load(Quota(*json.loads(kept.meta("quota") or "")), faults)
+            tried._load(Quota(*json.loads(kept.meta("quota") or "")))
+            tried.faults = Faults(tried._restored_faults())
             tried._take_admin(self.admin)
-        except (sqlite3.Error, ValueError, TypeError, LookupError, Refusal) as error:
+        except UNREADABLE as error:
             raise unusable(name, error) from error
         except ConfigurationError as error:
             raise unusable(name, WRONG_SECRET) from error
         return tried
 
+    def _restored_faults(self) -> list[Fault]:
+        tokens = {token.id for token in self.tokens}
+        kept = json.loads(self.journal.meta("faults") or "")
+        return [Fault.restored(fault, tokens=tokens) for fault in kept]
+
     def _take_admin(self, admin: IssuedToken) -> None:
         """Others go on with the admin token that they have: one that was made since is let in."""
         if self.tokens.get(admin.id) is None:
             last = max((token.seq for token in self.tokens), default=0)
-            self.journal.now((INSERT, replace(admin, seq=last + 1).row()))
-        self.journal.now((REMEMBER, ("admin", admin.id)))
+            self.journal.write((INSERT, replace(admin, seq=last + 1).row()))
+        self.journal.write((REMEMBER, ("admin", admin.id)))
 
     def _load_anew(self, quota: Quota, faults: Iterable[Fault] = ()) -> None:
         """What the journal has now, while time goes on, and the count of what others may wait for."""
@@ -235,5 +264,5 @@ class Account:
 
     def _new_admin(self) -> IssuedToken:
         admin = self.tokens.issue(ADMIN, self.clock.timestamp(), EMULATOR)
-        self.journal.now((REMEMBER, ("admin", admin.id)))
+        self.journal.write((REMEMBER, ("admin", admin.id)))
         return admin

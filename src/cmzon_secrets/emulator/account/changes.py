@@ -53,6 +53,11 @@ class Changes:
         """What is another one after every change, and in every run of the emulator."""
         return f"{self._run}.{self._told}"
 
+    @property
+    def watchers(self) -> int:
+        """How many there are."""
+        return len(self._watchers)
+
     def tell(self, *topics: str) -> None:
         """Tell every watcher."""
         self._told += 1

@@ -11,15 +11,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from cmzon_secrets.emulator.account.changes import MESSAGES, Changes
+from cmzon_secrets.emulator.account.messages import LONGEST_TEXT
 from cmzon_secrets.emulator.clock import format_time
 from cmzon_secrets.emulator.http.redaction import without_secrets
 from cmzon_secrets.emulator.storage.journal import Journal
 from cmzon_secrets.emulator.storage.queries import Where
 
-__all__ = ["KEPT", "NOBODY", "Conversation", "Exchange", "ExchangeFilter", "Exchanges"]
+__all__ = [
+    "ACCEPTED",
+    "KEPT",
+    "LONGEST_FILTER",
+    "LONGEST_RECIPIENT",
+    "NOBODY",
+    "STATUS",
+    "Conversation",
+    "Exchange",
+    "ExchangeFilter",
+    "Exchanges",
+]
 
 KEPT = 500
 LONGEST_RECIPIENT = 64
+LONGEST_FILTER = 200
+"""Characters; what is looked for anywhere in a text costs as much for each of them."""
 NOBODY = ""
 """The recipient of a request that names none."""
 
@@ -33,6 +47,11 @@ _FORGET = (
     "DELETE FROM exchanges WHERE seq <="
     " (SELECT seq FROM exchanges ORDER BY seq DESC LIMIT 1 OFFSET ?)"
 )
+STATUS = r"accepted|failed|none|[1-5]([0-9]{2}|xx)"
+"""What ``ExchangeFilter.status`` can be."""
+ACCEPTED = "accepted"
+_FAILED = "message_id IS NULL"
+_OUTCOMES = {ACCEPTED: "message_id IS NOT NULL", "failed": _FAILED, "none": "status IS NULL"}
 _Headers = list[tuple[str, str]]
 
 
@@ -42,7 +61,9 @@ class Exchange:
 
     ``seq`` counts up, ``id`` is the answer's ``X-Request-Id``, ``at`` the account's time in Unix
     seconds, ``seconds`` how long it took. ``recipient`` and ``text`` are what the body says, if it
-    says so. ``notes`` tell what the answer does not: faults that struck, fields that were ignored.
+    says so, cut where no message goes on. ``message_id`` is there where the API took the message,
+    whatever became of the answer. ``notes`` tell what the answer does not: faults that struck,
+    fields that were ignored.
     """
 
     seq: int
@@ -64,8 +85,8 @@ class Exchange:
 
     @property
     def accepted(self) -> bool:
-        """Whether the API took the message."""
-        return self.status is not None and self.status < 300
+        """Whether the API took the message; that it did may have been lost with the answer."""
+        return self.message_id is not None
 
     def row(self) -> tuple[Any, ...]:
         """What the journal keeps."""
@@ -88,8 +109,9 @@ class Exchange:
         """The exchange as the test API shows it."""
         return {
             "seq": self.seq,
-            "id": self.message_id,
+            "message_id": self.message_id,
             "request_id": self.id,
+            "accepted": self.accepted,
             "at": format_time(self.at),
             "seconds": round(self.seconds, 6),
             "to": self.recipient or None,
@@ -99,8 +121,8 @@ class Exchange:
             "ip": self.ip,
             "idempotency_key": self.idempotency_key,
             "notes": self.notes,
-            "request": {"headers": dict(self.request_headers), "body": self.request_body},
-            "response": {"headers": dict(self.response_headers), "body": self.response_body},
+            "request": {"headers": self.request_headers, "body": self.request_body},
+            "response": {"headers": self.response_headers, "body": self.response_body},
         }
 
 
@@ -108,14 +130,15 @@ class Exchange:
 class ExchangeFilter:
     """Which exchanges are wanted; an empty field wants all.
 
-    ``to`` is a recipient (None: any; "": of nobody), ``number`` a part of one, ``token`` a token's
-    id, ``status`` a status, a class like ``4xx``, or ``none`` for no answer; ``text`` is found
-    anywhere in the text, in any case; ``after`` and ``before`` are ``seq`` and exclude themselves.
+    ``to`` is a recipient (None: any; "": of nobody), ``number`` a part of one; ``status`` is
+    ``accepted``, ``failed``, a status, a class like ``4xx``, or ``none`` for no answer; ``text`` is
+    found anywhere in the text, in any case; ``after`` and ``before`` are ``seq`` and exclude
+    themselves.
     """
 
     to: str | None = None
     number: str = ""
-    token: str = ""
+    token_id: str = ""
     status: str = ""
     text: str = ""
     idempotency_key: str = ""
@@ -132,15 +155,11 @@ class ExchangeFilter:
             where.add("instr(recipient, ?)", self.number)
         if self.text:
             where.add("instr(casefold(text), ?)", self.text.casefold())
-        for column, value in (
-            ("token_id", self.token),
-            ("idempotency_key", self.idempotency_key),
-            ("message_id", self.message_id),
-        ):
-            if value:
+        for column in ("token_id", "idempotency_key", "message_id"):
+            if value := getattr(self, column):
                 where.add(f"{column} = ?", value)
-        if self.status == "none":
-            where.add("status IS NULL")
+        if self.status in _OUTCOMES:
+            where.add(_OUTCOMES[self.status])
         elif self.status:
             low = int(self.status[0]) * 100 if self.status.endswith("xx") else int(self.status)
             where.add("status BETWEEN ? AND ?", low, low + 99 * self.status.endswith("xx"))
@@ -153,11 +172,11 @@ class ExchangeFilter:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What was sent to one recipient: how many requests, how many of them refused, and the last."""
+    """What was sent to one recipient: how many requests, how many of them failed, and the last."""
 
     recipient: str
     requests: int
-    refused: int
+    failed: int
     last: Exchange
 
 
@@ -178,7 +197,7 @@ class Exchanges:
     def add(
         self,
         *,
-        presented: Iterable[str],
+        presented: tuple[str, ...],
         idempotency_key: str | None,
         notes: Iterable[str],
         request_body: str,
@@ -194,7 +213,7 @@ class Exchanges:
         exchange = Exchange(
             seq=self.last + 1,
             recipient=clean(recipient)[:LONGEST_RECIPIENT],
-            text=clean(text),
+            text=clean(text)[:LONGEST_TEXT],
             idempotency_key=idempotency_key and clean(idempotency_key),
             notes=[clean(note) for note in notes],
             request_body=clean(request_body),
@@ -205,6 +224,11 @@ class Exchanges:
         self._journal.later(_INSERT, exchange.row())
         if self._journal.in_memory:
             self._journal.later(_FORGET, (KEPT,), replaces="exchanges forgotten")
+        self._changes.tell(MESSAGES)
+
+    def clear(self) -> None:
+        """Forget them all; their numbers are not given again."""
+        self._journal.write(("DELETE FROM exchanges", ()))
         self._changes.tell(MESSAGES)
 
     def get(self, request_id: str) -> Exchange | None:
@@ -240,13 +264,13 @@ class Exchanges:
         """By recipient, the one with the newest exchange first."""
         where = wanted.where()
         groups = self._journal.rows(
-            "SELECT recipient, count(*), sum(status IS NULL OR status >= 300), max(seq)"  # noqa: S608  # our own conditions
+            f"SELECT recipient, count(*), sum({_FAILED}), max(seq)"  # noqa: S608  # our own conditions
             f" FROM exchanges WHERE {where} GROUP BY recipient ORDER BY max(seq) DESC LIMIT ?",
             *where.arguments,
             limit,
         )
         last = {exchange.seq: exchange for exchange in self._each(seq for *_, seq in groups)}
-        return [Conversation(to, n, refused, last[seq]) for to, n, refused, seq in groups]
+        return [Conversation(to, n, failed, last[seq]) for to, n, failed, seq in groups]
 
     def _each(self, numbers: Iterator[int]) -> Iterator[Exchange]:
         wanted = list(numbers)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
+import hashlib
 import secrets
 from collections.abc import Collection, Container, Iterable, Iterator
-from dataclasses import dataclass, field
-from dataclasses import fields as fields_of
+from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from itertools import count
 from typing import Any
@@ -28,6 +27,7 @@ LONGEST_LATENCY = 3600.0
 LONGEST_RETRY_AFTER = 86400.0
 MOST_STRIKES = 10**9
 LARGEST_SEED = 2**53
+MOST_DRAWS = 2**53
 _FIELDS = (
     *("route", "token", "status", "retry_after", "latency", "reset"),
     *("after_accept", "count", "probability", "seed"),
@@ -58,12 +58,6 @@ class Fault:
     drawn: int = 0
     struck: int = 0
     id: str = ""
-    _draws: random.Random = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        self._draws = random.Random(self.seed)  # noqa: S311  # a rehearsal must be repeatable
-        for _ in range(self.drawn):
-            self._draws.random()
 
     @classmethod
     def parse(
@@ -72,7 +66,7 @@ class Fault:
         """Raises Refusal (400) naming the field at fault. ``tokens`` are the known ids."""
         fields = Fields(body, known=_FIELDS)
         fault = cls(
-            route=_route(fields, routes),
+            route=fields.choice("route", among=routes),
             token=_token(fields, tokens),
             status=fields.integer("status", least=STATUSES[0], most=STATUSES[1]),
             retry_after=fields.number("retry_after", least=0, most=LONGEST_RETRY_AFTER),
@@ -86,6 +80,18 @@ class Fault:
         _check_that_it_does_something(fields, fault)
         return fault
 
+    @classmethod
+    def restored(cls, kept: dict[str, Any], *, tokens: Container[str]) -> Fault:
+        """What ``kept`` made. Raises Refusal, ValueError, TypeError or LookupError where it did not."""
+        fault = cls.parse(
+            {name: kept[name] for name in _FIELDS}, routes=[kept["route"]], tokens=tokens
+        )
+        so_far = Fields(kept, known=kept.keys())
+        fault.drawn = so_far.integer("drawn", least=0, most=MOST_DRAWS) or 0
+        fault.struck = so_far.integer("struck", least=0, most=fault.drawn) or 0
+        fault.id = f"flt_{int(so_far.text('id', longest=20).removeprefix('flt_'))}"
+        return fault
+
     @property
     def replaces_answer(self) -> bool:
         """Whether it does more than delay."""
@@ -96,7 +102,7 @@ class Fault:
         if self.count == 0:
             return False
         self.drawn += 1
-        if self._draws.random() >= self.probability:
+        if _draw(self.seed, self.drawn) >= self.probability:
             return False
         self.struck += 1
         if self.count is not None:
@@ -114,11 +120,11 @@ class Fault:
 
     def kept(self) -> dict[str, Any]:
         """What makes the same fault again: as many strikes left, and the same draws to come."""
-        return {f.name: getattr(self, f.name) for f in fields_of(self) if f.init}
+        return asdict(self)
 
     def entry(self) -> dict[str, Any]:
         """The fault as listings show it."""
-        shown = {name: getattr(self, name) for name in ("id", *_FIELDS)}
+        shown = {name: getattr(self, name) for name in ("id", *_FIELDS, "drawn", "struck")}
         return {name: value for name, value in shown.items() if value is not None}
 
 
@@ -182,11 +188,10 @@ class Faults:
         return effect
 
 
-def _route(fields: Fields, routes: Collection[str]) -> str:
-    route = fields.text("route", longest=200)
-    if route not in routes:
-        raise fields.complain("route", f"unknown; known: {', '.join(routes)}")
-    return route
+def _draw(seed: int, number: int) -> float:
+    """From 0 to 1 without it: the same for the same request after a seed, however often one asks."""
+    digest = hashlib.sha256(f"{seed} {number}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 256**6
 
 
 def _token(fields: Fields, tokens: Container[str]) -> str | None:
@@ -207,6 +212,8 @@ def _seed(fields: Fields) -> int:
 
 
 def _check_that_it_does_something(fields: Fields, fault: Fault) -> None:
+    if fault.reset and fault.status is not None:
+        raise fields.complain("status", "a connection that is reset brings no answer to have one")
     if not fault.replaces_answer and not fault.latency:
         raise fields.complain("status", "a fault needs status, reset or latency")
     if fault.retry_after is not None and fault.status is None:

@@ -1,23 +1,39 @@
 """The audit trail of tokens: everything that was done to one, and what was noticed of it.
 
-Every request is in the API's own record (audit.py); this is the story of each token, an entry where
+Every request is in the API's own record (record.py); this is the story of each token, an entry where
 something became different.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from cmzon_secrets.emulator.clock import format_time
 from cmzon_secrets.emulator.storage.journal import Journal, Write
 from cmzon_secrets.emulator.storage.queries import Where, like
 
-__all__ = ["EMULATOR", "EVENTS", "History", "HistoryFilter", "Origin", "TokenEvent"]
+__all__ = ["EMULATOR", "EVENTS", "Event", "History", "HistoryFilter", "Origin", "TokenEvent"]
 
-EVENTS = {
-    "issued": "made",
+Event = Literal[
+    "issued",
+    "repeated",
+    "verified",
+    "first_used",
+    "used_from",
+    "promoted",
+    "address_refused",
+    "scope_refused",
+    "refused",
+    "expired",
+    "expired_now",
+    "revoked",
+]
+"""What can happen to a token."""
+EVENTS: dict[Event, str] = {
+    "issued": "a new token: its value was given out",
     "repeated": "asked for again: the request that made it was repeated",
     "verified": "asked about itself for the first time (GET /v1/tokens/self)",
     "first_used": "used for the first time",
@@ -74,9 +90,10 @@ class TokenEvent:
 class HistoryFilter:
     """Which entries are wanted; an empty field wants all.
 
-    ``token`` is an id or a part of a name; ``by`` one of ``Origin``'s words, a token's id or its name.
+    ``token_id`` is an id, ``token`` one too or a part of a name; ``by`` one of ``Origin``'s words, a token's id or its name.
     """
 
+    token_id: str = ""
     token: str = ""
     event: str = ""
     by: str = ""
@@ -91,23 +108,26 @@ class HistoryFilter:
         if self.by:
             named = "SELECT id FROM tokens WHERE name = ?"
             where.add(f"(by = ? OR by IN ({named}))", self.by, self.by)
-        for column in ("event", "ip"):
+        for column in ("token_id", "event", "ip"):
             if value := getattr(self, column):
                 where.add(f"{column} = ?", value)
         return where
 
 
 class History:
-    """Append-only."""
+    """Append-only. Raises ValueError where what the journal holds is no audit trail of ours."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        query = "SELECT event FROM token_events WHERE event NOT IN (SELECT value FROM json_each(?))"
+        if journal.rows(f"{query} LIMIT 1", json.dumps(list(EVENTS))):
+            raise ValueError("the audit trail tells of an event that is not known")
 
-    def line(self, at: float, event: str, token_id: str, origin: Origin) -> Write:
+    def line(self, at: float, event: Event, token_id: str, origin: Origin) -> Write:
         """An entry to be written together with what it tells of."""
         return (_INSERT, (at, event, token_id, origin.by, origin.ip, origin.request_id))
 
-    def append(self, at: float, event: str, token_id: str, origin: Origin) -> None:
+    def append(self, at: float, event: Event, token_id: str, origin: Origin) -> None:
         """Add an entry."""
         self._journal.later(*self.line(at, event, token_id, origin))
 
@@ -124,7 +144,11 @@ class History:
         return [TokenEvent(*row) for row in rows]
 
     def each(self, wanted: HistoryFilter, *, at_once: int = 1000) -> Iterator[TokenEvent]:
-        """The entries wanted, oldest first, read ``at_once`` at a time."""
+        """The entries wanted, oldest first, read ``at_once`` at a time. Raises sqlite3.Error at once."""
+        self._journal.write()  # a full disk shows here, not in the middle of a download
+        return self._each(wanted, at_once)
+
+    def _each(self, wanted: HistoryFilter, at_once: int) -> Iterator[TokenEvent]:
         last, read = 0, at_once
         while read == at_once:
             where = wanted.where()
@@ -135,7 +159,7 @@ class History:
                 yield TokenEvent(*row)
             last, read = rows[-1][0] if rows else last, len(rows)
 
-    def known(self, event: str) -> set[tuple[str, str | None]]:
+    def known(self, event: Event) -> set[tuple[str, str | None]]:
         """The token and the address of every entry of one kind."""
         query = "SELECT DISTINCT token_id, ip FROM token_events WHERE event = ?"
         return {(token_id, ip) for token_id, ip in self._journal.rows(query, event)}

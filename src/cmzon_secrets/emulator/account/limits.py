@@ -11,15 +11,26 @@ from datetime import date, datetime
 
 from cmzon_secrets.emulator.clock import next_midnight
 
-__all__ = ["ACCOUNT", "NEW_ACCOUNT", "UNLIMITED", "Limits", "Quota"]
+__all__ = ["ACCOUNT", "LARGEST_QUOTA", "NEW_ACCOUNT", "UNLIMITED", "Limits", "Quota"]
+
+
+LARGEST_QUOTA = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How many messages in any sliding second and in a UTC day; None: as many as come."""
+    """How many messages in any sliding second and in a UTC day; None: as many as come.
+
+    Raises ValueError for what is no number of messages.
+    """
 
     per_second: int | None
     per_day: int | None
+
+    def __post_init__(self) -> None:
+        for limit in (self.per_second, self.per_day):
+            if limit is not None and not (type(limit) is int and 1 <= limit <= LARGEST_QUOTA):
+                raise ValueError(f"a limit is not from 1 to {LARGEST_QUOTA:,} messages")
 
 
 ACCOUNT = Quota(80, 10_000)
@@ -44,14 +55,19 @@ class Limits:
 
     def wait(self, now: datetime, monotonic: float) -> float:
         """Seconds until one more message is accepted; 0.0 where it is now."""
-        per_second, per_day = self.quota.per_second, self.quota.per_day
-        if per_day is not None and self._sent[now.date()] >= per_day:
+        per_second = self.quota.per_second
+        if self.day_is_over(now):
             return (next_midnight(now) - now).total_seconds()
         self._forget_before(monotonic - 1.0)
         if per_second is not None and len(self._last_second) >= per_second:
             # Never 0.0 by rounding: that would let one message too many through.
             return max(0.001, self._last_second[0] + 1.0 - monotonic)
         return 0.0
+
+    def day_is_over(self, now: datetime) -> bool:
+        """Whether the day of ``now`` has had all it may have."""
+        per_day = self.quota.per_day
+        return per_day is not None and self._sent[now.date()] >= per_day
 
     def take(self, now: datetime, monotonic: float) -> int:
         """Count one accepted message; how many the day has with it."""

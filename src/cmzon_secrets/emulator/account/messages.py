@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from cmzon_secrets.emulator.account.idempotency import INSERT as INSERT_KEY
@@ -88,13 +88,19 @@ class Messages:
         now, monotonic = self._clock.now(), self._clock.monotonic()
         wait = self.limits.wait(now, monotonic)
         if wait > 0:
-            raise rate_limited(wait)
+            raise rate_limited(wait, self._limit_met(now))
         busiest = self.limits.busiest
         today = self.limits.take(now, monotonic)
         day = now.date().isoformat()
         self._journal.later(_COUNT_DAY, (day, today), replaces=("day", day))
         if self.limits.busiest > busiest:
             self._journal.remember("busiest", self.limits.busiest)
+
+    def _limit_met(self, now: datetime) -> str:
+        quota = self.limits.quota
+        if self.limits.day_is_over(now):
+            return f"limit: {quota.per_day:,} messages a day"
+        return f"limit: {quota.per_second:,} messages a second"
 
 
 def _by_day(journal: Journal) -> Counter[date]:

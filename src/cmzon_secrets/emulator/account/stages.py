@@ -15,13 +15,13 @@ from enum import StrEnum
 
 from cmzon_secrets.emulator.account.tokens import IssuedToken
 
-__all__ = ["Stage", "account_of", "stages"]
+__all__ = ["Stage", "common_name", "stages"]
 
 _PLACE = re.compile(r"-[0-9a-f]{16}", re.ASCII)
 
 
 class Stage(StrEnum):
-    """Where a token stands among those of the same name."""
+    """Where a token stands among those of one name."""
 
     PENDING = "pending"
     CURRENT = "current"
@@ -33,20 +33,20 @@ class Stage(StrEnum):
 
 
 def stages(tokens: Iterable[IssuedToken], now: float) -> dict[str, Stage]:
-    """The stage of each token by its id, among those of the same account."""
-    by_account: defaultdict[str, list[IssuedToken]] = defaultdict(list)
+    """The stage of each token by its id, among those of one name."""
+    by_name: defaultdict[str, list[IssuedToken]] = defaultdict(list)
     for token in tokens:
-        by_account[account_of(token.name)].append(token)
+        by_name[common_name(token.name)].append(token)
     return {
         token.id: _stage(token, in_use, now)
-        for named in by_account.values()
+        for named in by_name.values()
         for in_use in [_in_use(named, now)]
         for token in named
     }
 
 
-def account_of(name: str) -> str:
-    """Whose a token of this name is.
+def common_name(name: str) -> str:
+    """The name that a token of this name shares with those that it succeeds.
 
     A rotation puts sixteen digits of its store behind the account's name; the token that it began
     with, made in the dashboard, has the name alone. They succeed each other all the same.

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any
 
-from cmzon_secrets.emulator.account.history import History, Origin
+from cmzon_secrets.emulator.account.history import Event, History, Origin
 from cmzon_secrets.emulator.account.idempotency import INSERT as INSERT_KEY
 from cmzon_secrets.emulator.account.idempotency import IdempotencyKeys, Use
 from cmzon_secrets.emulator.clock import format_time
 from cmzon_secrets.emulator.http.answers import invalid_request
 from cmzon_secrets.emulator.http.fields import Fields
+from cmzon_secrets.emulator.http.redaction import holds_token
 from cmzon_secrets.emulator.storage.journal import Journal
 
 __all__ = [
@@ -47,6 +48,8 @@ SCOPES = (SEND, MANAGE, AUDIT, MESSAGING)
 LONGEST_NAME = 200
 """Characters."""
 MOST_ADDRESSES = 100
+LONGEST_ADDRESS = 64
+"""Characters; a network takes 49 at most."""
 LONGEST_LIFE = 100 * 366 * 24 * 3600.0
 """Seconds; beyond it ``expires_in`` is a mistake in the unit."""
 
@@ -73,10 +76,14 @@ class TokenWish:
         fields = Fields(body, known=("name", "scopes", "expires_in", "allowed_ips"), strict=strict)
         wish = cls(
             name=fields.text("name", longest=LONGEST_NAME),
-            scopes=tuple(fields.texts("scopes", most=len(SCOPES) + 16)),
+            scopes=tuple(fields.texts("scopes", most=len(SCOPES) + 16, longest=LONGEST_NAME)),
             expires_in=fields.number("expires_in", least=1, most=LONGEST_LIFE),
-            allowed_ips=tuple(fields.texts("allowed_ips", most=MOST_ADDRESSES)),
+            allowed_ips=tuple(
+                fields.texts("allowed_ips", most=MOST_ADDRESSES, longest=LONGEST_ADDRESS)
+            ),
         )
+        if holds_token(wish.name):
+            raise fields.complain("name", "a token stands in it, and names are shown to everybody")
         _check_scopes(fields, wish.scopes)
         _networks(wish.allowed_ips)
         return wish
@@ -111,6 +118,11 @@ class IssuedToken:
 
     def __post_init__(self) -> None:
         self.networks = _networks(self.allowed_ips)
+
+    @property
+    def fingerprint(self) -> str:
+        """What is shown of its value, as ``redaction.fingerprint`` has it."""
+        return self.sha256[:16]
 
     def live(self, now: float) -> bool:
         """Neither revoked nor expired."""
@@ -197,7 +209,7 @@ class Tokens:
         token = self._new(wish, now)
         key_row = [(INSERT_KEY, use.row(token.id))] if use is not None else []
         line = self._history.line(now, "issued", token.id, origin)
-        self._journal.now((INSERT, token.row()), line, *key_row)
+        self._journal.write((INSERT, token.row()), line, *key_row)
         self._add(token)
         if use is not None:
             self._keys.remember(use, token.id)
@@ -208,11 +220,7 @@ class Tokens:
         token = self._by_id.get(token_id)
         if token is None or token.revoked_at is not None:
             return False
-        self._journal.now(
-            ("UPDATE tokens SET revoked_at = ? WHERE id = ?", (now, token_id)),
-            self._history.line(now, "revoked", token_id, origin),
-        )
-        token.revoked_at = now
+        self._end(token, "revoked_at", "revoked", now, origin)
         return True
 
     def expire(self, token_id: str, now: float, origin: Origin) -> bool:
@@ -220,11 +228,7 @@ class Tokens:
         token = self._by_id.get(token_id)
         if token is None or not token.live(now):
             return False
-        self._journal.now(
-            ("UPDATE tokens SET expires_at = ? WHERE id = ?", (now, token_id)),
-            self._history.line(now, "expired_now", token_id, origin),
-        )
-        token.expires_at = now
+        self._end(token, "expires_at", "expired_now", now, origin)
         return True
 
     def note_use(self, token: IssuedToken) -> None:
@@ -254,6 +258,15 @@ class Tokens:
         if last is None:
             raise invalid_request("cursor — it is not one that this API gave out")
         return last.seq
+
+    def _end(
+        self, token: IssuedToken, column: str, event: Event, now: float, origin: Origin
+    ) -> None:
+        self._journal.write(
+            (f"UPDATE tokens SET {column} = ? WHERE id = ?", (now, token.id)),  # noqa: S608  # ours
+            self._history.line(now, event, token.id, origin),
+        )
+        setattr(token, column, now)
 
     def _new(self, wish: TokenWish, now: float) -> IssuedToken:
         token_id = f"tok_{secrets.token_hex(12)}"
@@ -297,10 +310,13 @@ def _networks(addresses: tuple[str, ...]) -> tuple[_Network, ...]:
     networks = []
     for address in addresses:
         try:
+            if "%" in address:  # ipaddress takes anything at all behind it as the name of a zone
+                raise ValueError(address)
             networks.append(ipaddress.ip_network(address))
         except ValueError:
             raise invalid_request(
-                f"allowed_ips — {address[:60]!r} is neither an IP address nor a network"
+                f"allowed_ips — {address[:60]!r} is neither an IP address nor a network",
+                field="allowed_ips",
             ) from None
     return tuple(networks)
 

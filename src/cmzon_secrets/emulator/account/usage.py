@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from cmzon_secrets.emulator.account.changes import TOKENS, Changes
-from cmzon_secrets.emulator.account.history import EMULATOR, History, Origin
+from cmzon_secrets.emulator.account.history import EMULATOR, Event, History, Origin
 from cmzon_secrets.emulator.account.tokens import IssuedToken, Tokens
 from cmzon_secrets.emulator.clock import ShiftedClock
 
@@ -15,7 +15,7 @@ __all__ = ["ACTIVITY_KEPT", "Usage"]
 ACTIVITY_KEPT = 900
 """Seconds for which the messages of each second are remembered, by token."""
 
-_ONCE = ("refused", "address_refused", "scope_refused")
+_ONCE: tuple[Event, ...] = ("refused", "address_refused", "scope_refused")
 """Told once for each token and address: what is refused is tried again and again."""
 
 
@@ -71,7 +71,7 @@ class Usage:
         self.turned_away("refused", token, origin)
         self._tokens.note_use(token)
 
-    def turned_away(self, event: str, token: IssuedToken, origin: Origin) -> None:
+    def turned_away(self, event: Event, token: IssuedToken, origin: Origin) -> None:
         """A token was not let in: ``refused``, ``address_refused`` or ``scope_refused``."""
         told = (event, token.id, origin.ip)
         if told not in self._turned_away:
@@ -94,17 +94,15 @@ class Usage:
             self._history.append(end, "expired", token.id, EMULATOR)
             self._changes.tell(TOKENS)
 
-    def expire_now(self, token_id: str, origin: Origin) -> None:
-        """End a token's time; an unknown or dead one is no error."""
-        if self._tokens.expire(token_id, self._clock.timestamp(), origin):
-            self._expired.add(token_id)
-            self._changes.tell(TOKENS)
+    def ended_by_hand(self, token_id: str) -> None:
+        """A token's time was ended, which is told already and not to be noticed as an expiry."""
+        self._expired.add(token_id)
 
     def activity(self, token_id: str) -> Mapping[int, int]:
         """Messages accepted with a token by Unix second, of the last ``ACTIVITY_KEPT``."""
         return self._activity.get(token_id, {})
 
-    def _turn(self, event: str, token: IssuedToken, origin: Origin) -> None:
+    def _turn(self, event: Event, token: IssuedToken, origin: Origin) -> None:
         self._history.append(self._clock.timestamp(), event, token.id, origin)
         self._changes.tell(TOKENS)
 

@@ -1,8 +1,8 @@
 """Waiting for a message: woken when one comes, and answered at once where it came before.
 
 A look that found nothing is followed by a pause, so that a thousand messages a second cost those who
-wait a few looks and not a thousand. Only who has just looked pauses: a message after a silence is
-seen as it comes.
+wait a few looks and not a thousand; the more there are, the longer, so that all of them together cost
+no more than a few. Only who has just looked pauses: a message after a silence is seen as it comes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from cmzon_secrets.emulator.account.exchanges import Exchange, ExchangeFilter
 __all__ = ["wait_for"]
 
 PAUSE = 0.02
-"""Seconds."""
+"""Seconds, at least."""
+LOOKS = 400
+"""Looks a second of all who wait."""
 SHOWN = 80
 """Characters of a text that are shown of a message that did not match."""
 
@@ -32,7 +34,7 @@ async def wait_for(account: Account, wanted: ExchangeFilter, seconds: float) -> 
     with account.changes.watched() as watcher:
         try:
             async with asyncio.timeout(seconds):
-                return await _found(search, watcher)
+                return await _found(account, search, watcher)
         except TimeoutError:
             found = search.look()  # what came in the last pause came in time
     if found is None:
@@ -40,11 +42,11 @@ async def wait_for(account: Account, wanted: ExchangeFilter, seconds: float) -> 
     return found
 
 
-async def _found(search: _Search, watcher: Watcher) -> Exchange:
+async def _found(account: Account, search: _Search, watcher: Watcher) -> Exchange:
     found = search.look()
     while found is None:
         if MESSAGES in await watcher.changed() and (found := search.look()) is None:
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(max(PAUSE, account.changes.watchers / LOOKS))
     return found
 
 
@@ -80,10 +82,12 @@ def _explanation(account: Account, wanted: ExchangeFilter, seconds: float) -> st
 
 
 def _outcome(exchange: Exchange) -> str:
-    if exchange.status is None:
-        return "and got no answer"
-    what = repr(exchange.text[:SHOWN]) if exchange.accepted else _reason(exchange.response_body)
-    return f"with status {exchange.status}: {what}"
+    answer = "and got no answer"
+    if exchange.status is not None:
+        answer = f"with status {exchange.status}"
+    if exchange.accepted:
+        return f"{answer}: {exchange.text[:SHOWN]!r}"
+    return f"{answer}: {_reason(exchange.response_body)}" if exchange.response_body else answer
 
 
 def _reason(body: str) -> str:

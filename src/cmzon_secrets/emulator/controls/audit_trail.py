@@ -27,6 +27,8 @@ FILTERS = tuple(field.name for field in fields(HistoryFilter))
 """The query's parameters."""
 AT_ONCE = 500
 """Entries sent in one piece; between two pieces other requests have their turn."""
+LONGEST_FILTER = 200
+"""Characters: as long as a name."""
 
 _HEADERS = {
     "Content-Disposition": 'attachment; filename="cmzon-audit.jsonl"',
@@ -54,9 +56,14 @@ class AuditTrail:
 
 def parse_filter(query: Mapping[str, str]) -> HistoryFilter:
     """Which entries are wanted. Raises Refusal naming the parameter at fault."""
-    wanted = HistoryFilter(**{name: query[name].strip() for name in FILTERS if name in query})
+    given = {name: query[name].strip() for name in FILTERS if name in query}
+    for name, text in given.items():
+        if len(text) > LONGEST_FILTER:
+            why = f"at most {LONGEST_FILTER} characters can stand there"
+            raise invalid_request(f"{name} — {why}", field=name)
+    wanted = HistoryFilter(**given)
     if wanted.event and wanted.event not in EVENTS:
-        raise invalid_request(f"event — unknown; known: {', '.join(EVENTS)}")
+        raise invalid_request(f"event — unknown; known: {', '.join(EVENTS)}", field="event")
     return wanted
 
 

@@ -10,18 +10,15 @@ from starlette.responses import Response
 
 from cmzon_secrets.emulator.account.account import Account
 from cmzon_secrets.emulator.account.history import Origin
-from cmzon_secrets.emulator.account.limits import Quota
-from cmzon_secrets.emulator.clock import format_time
+from cmzon_secrets.emulator.account.limits import LARGEST_QUOTA, Quota
+from cmzon_secrets.emulator.account.tokens import IssuedToken
+from cmzon_secrets.emulator.clock import FARTHEST_SHIFT, format_time
 from cmzon_secrets.emulator.http.answers import Refusal, success
 from cmzon_secrets.emulator.http.fields import Fields
 from cmzon_secrets.emulator.http.guard import Control
 from cmzon_secrets.emulator.http.requests import client_address, read_object
 
-__all__ = ["FARTHEST_SHIFT", "LARGEST_QUOTA", "Rehearsing", "parse_quota", "parse_shift"]
-
-FARTHEST_SHIFT = 100 * 366 * 24 * 3600.0
-"""Seconds from the machine's own time."""
-LARGEST_QUOTA = 10**9
+__all__ = ["Rehearsing", "expire", "parse_quota", "parse_shift"]
 
 
 class Rehearsing:
@@ -49,7 +46,7 @@ class Rehearsing:
 
     async def _add_fault(self, request: Request) -> Response:
         fault = self._account.add_fault(await read_object(request), self._routes)
-        return success(fault.entry())
+        return success(fault.entry(), status=201)
 
     async def _list_faults(self, request: Request) -> Response:  # noqa: ARG002  # the router passes it
         return success({"data": [fault.entry() for fault in self._account.faults]})
@@ -86,11 +83,8 @@ class Rehearsing:
         return success({"now": format_time(clock.timestamp()), "shift": clock.shift})
 
     async def _expire_token(self, request: Request) -> Response:
-        token = self._account.tokens.get(request.path_params["id"])
-        if token is None:
-            raise Refusal(404, "Unknown token", "There is no token with this id")
-        self._account.usage.expire_now(token.id, Origin("control", client_address(request)))
-        return success(token.entry())
+        by = Origin("control", client_address(request))
+        return success(expire(self._account, request.path_params["id"], by).entry())
 
     async def _reset(self, request: Request) -> Response:  # noqa: ARG002  # the router passes it
         self._account.reset()
@@ -98,6 +92,15 @@ class Rehearsing:
 
     async def _stats(self, request: Request) -> Response:  # noqa: ARG002  # the router passes it
         return success(self._account.stats())
+
+
+def expire(account: Account, token_id: str, by: Origin) -> IssuedToken:
+    """End a token's time. Raises Refusal (404) where there is none such: a typing error, here."""
+    token = account.tokens.get(token_id)
+    if token is None:
+        raise Refusal(404, "Unknown token", "token id — unknown; GET /v1/tokens lists them all")
+    account.expire(token_id, by)
+    return token
 
 
 def parse_quota(body: dict[str, Any], now: Quota) -> Quota:

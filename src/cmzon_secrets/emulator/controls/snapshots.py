@@ -42,5 +42,5 @@ class SnapshotControls:
         return success(self._account.stats())
 
     async def _delete(self, request: Request) -> Response:
-        self._account.snapshots.delete(request.path_params["name"])
+        self._account.delete_snapshot(request.path_params["name"])
         return Response(status_code=204)

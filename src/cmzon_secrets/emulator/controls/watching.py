@@ -11,14 +11,22 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from cmzon_secrets.emulator.account.account import Account
-from cmzon_secrets.emulator.account.exchanges import ExchangeFilter
+from cmzon_secrets.emulator.account.exchanges import (
+    ACCEPTED,
+    LONGEST_FILTER,
+    LONGEST_RECIPIENT,
+    STATUS,
+    ExchangeFilter,
+)
+from cmzon_secrets.emulator.account.idempotency import LONGEST_KEY
+from cmzon_secrets.emulator.account.messages import NUMBER
 from cmzon_secrets.emulator.account.waiting import wait_for
 from cmzon_secrets.emulator.http.answers import Refusal, success
 from cmzon_secrets.emulator.http.fields import Fields
 from cmzon_secrets.emulator.http.guard import Control
-from cmzon_secrets.emulator.http.requests import LARGEST_BODY, read_object, read_query
+from cmzon_secrets.emulator.http.requests import read_object, read_query
 
-__all__ = ["Watching", "parse_listing", "parse_wait"]
+__all__ = ["TEXTS", "Watching", "parse_listing", "parse_wait"]
 
 LISTED = 100
 MOST_LISTED = 1000
@@ -27,15 +35,16 @@ LONGEST_WAIT = 300.0
 """Seconds."""
 LATEST = 2**53
 """No ``seq`` is greater."""
-STATUS = r"[1-5]([0-9]{2}|xx)|none"
-ACCEPTED = "2xx"
 
-_TEXTS = {
-    **{name: name for name in ("to", "text", "token", "idempotency_key")},
-    "id": "message_id",
+TEXTS = {
+    "to": LONGEST_RECIPIENT,
+    "text": LONGEST_FILTER,
+    "token_id": LONGEST_FILTER,
+    "idempotency_key": LONGEST_KEY,
+    "message_id": LONGEST_FILTER,
 }
-"""The filter's texts, by their names in a request."""
-_KNOWN = (*_TEXTS, "status", "after")
+"""The filter's texts, and how many characters each can have."""
+_KNOWN = (*TEXTS, "status", "after")
 _NUMBERS = ("after", "before", "limit")
 
 _T = TypeVar("_T")
@@ -52,6 +61,7 @@ class Watching:
         """Every control by its method and path."""
         return {
             "GET /_emulator/messages": self._list,
+            "DELETE /_emulator/messages": self._clear,
             "GET /_emulator/messages/{request_id}": self._show,
             "POST /_emulator/messages/wait": self._wait,
         }
@@ -61,6 +71,10 @@ class Watching:
         wanted, limit = parse_listing(_with_numbers(query))
         found = self._account.exchanges.oldest(wanted, limit)
         return success({"data": [exchange.entry() for exchange in found]})
+
+    async def _clear(self, request: Request) -> Response:  # noqa: ARG002  # the router passes it
+        self._account.clear_messages()
+        return Response(status_code=204)
 
     async def _show(self, request: Request) -> Response:
         found = self._account.exchanges.get(request.path_params["request_id"])
@@ -94,13 +108,26 @@ def parse_wait(body: Mapping[str, Any]) -> tuple[ExchangeFilter, float]:
     """Which message is waited for, and for how many seconds. Raises Refusal naming the field."""
     fields = Fields(body, known=(*_KNOWN, "timeout"))
     seconds = fields.number("timeout", least=0, most=LONGEST_WAIT)
-    return _filter(body, fields, status=ACCEPTED), WAIT if seconds is None else seconds
+    wanted = _filter(body, fields, status=ACCEPTED)
+    _check_that_it_can_come(wanted, fields)
+    return wanted, WAIT if seconds is None else seconds
+
+
+def _check_that_it_can_come(wanted: ExchangeFilter, fields: Fields) -> None:
+    """Better refused at once than waited for in vain."""
+    taken = wanted.status == ACCEPTED or wanted.status.startswith("2")
+    if taken and wanted.to is not None and NUMBER.fullmatch(wanted.to) is None:
+        raise fields.complain(
+            "to",
+            "no message to it is ever accepted: a number like +1234567890 is needed,"
+            " or the status of one that failed",
+        )
 
 
 def _filter(body: Mapping[str, Any], fields: Fields, **unless_given: Any) -> ExchangeFilter:
     given: dict[str, Any] = {
-        meant: "" if body[name] == "" else fields.text(name, longest=LARGEST_BODY)
-        for name, meant in _TEXTS.items()
+        name: "" if body[name] == "" else fields.text(name, longest=longest)
+        for name, longest in TEXTS.items()
         if fields.has(name)
     }
     if fields.has("status"):
@@ -115,7 +142,9 @@ def _status(value: object, fields: Fields) -> str:
     number = isinstance(value, int) and not isinstance(value, bool)
     status = f"{value:.0f}" if whole else str(value) if number or isinstance(value, str) else ""
     if re.fullmatch(STATUS, status) is None:
-        raise fields.complain("status", "one like 429, a class like 4xx, or none is needed")
+        raise fields.complain(
+            "status", "accepted, failed, none, one like 429 or a class like 4xx is needed"
+        )
     return status
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "insufficient_permissions",
     "invalid_request",
     "invalid_token",
+    "not_written",
     "rate_limited",
     "success",
 ]
@@ -31,7 +32,11 @@ ABORT = "cmzon_secrets.abort"
 
 
 class Refusal(Exception):
-    """A request that is answered with an error; raised anywhere below the responder."""
+    """A request that is answered with an error; raised anywhere below the responder.
+
+    ``field`` is the one at fault, where it is one. ``note`` is for who looks at the request
+    afterwards, and never part of the answer: the API does not say why a token is dead.
+    """
 
     def __init__(
         self,
@@ -41,6 +46,8 @@ class Refusal(Exception):
         *,
         retry_after: float | None = None,
         headers: Mapping[str, str] | None = None,
+        field: str | None = None,
+        note: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -48,6 +55,8 @@ class Refusal(Exception):
         self.details = details
         self.retry_after = retry_after
         self.headers = dict(headers or {})
+        self.field = field
+        self.note = note
 
     def response(self) -> Response:
         """The answer, in the vendor's error shape."""
@@ -85,33 +94,42 @@ def success(body: object, *, status: int = 200) -> Response:
     return JSONResponse(body, status_code=status, headers={"Cache-Control": "no-store"})
 
 
-def invalid_token() -> Refusal:
+def invalid_token(note: str | None = None) -> Refusal:
     """401 as the page states it."""
     return Refusal(
         401,
         "Invalid API token",
         "Token has expired or is invalid",
         headers={"WWW-Authenticate": 'Bearer realm="cmzon"'},
+        note=note,
     )
 
 
-def insufficient_permissions() -> Refusal:
+def insufficient_permissions(note: str | None = None) -> Refusal:
     """403 as the page states it."""
-    return Refusal(403, "Insufficient permissions", "Token lacks required scope for this operation")
+    details = "Token lacks required scope for this operation"
+    return Refusal(403, "Insufficient permissions", details, note=note)
 
 
-def address_not_allowed() -> Refusal:
+def address_not_allowed(note: str | None = None) -> Refusal:
     """403 for an address outside ``allowed_ips``; the page does not show this one."""
-    return Refusal(
-        403, "Insufficient permissions", "Request address is not in the token's allowed_ips"
-    )
+    details = "Request address is not in the token's allowed_ips"
+    return Refusal(403, "Insufficient permissions", details, note=note)
 
 
-def rate_limited(wait: float) -> Refusal:
+def rate_limited(wait: float, note: str | None = None) -> Refusal:
     """429 as the page states it; ``retry_after`` is the wait in whole seconds, at least 1."""
-    return Refusal(429, "Rate limit exceeded", retry_after=max(1, math.ceil(wait)))
+    return Refusal(429, "Rate limit exceeded", retry_after=max(1, math.ceil(wait)), note=note)
 
 
-def invalid_request(details: str, *, status: int = HTTPStatus.BAD_REQUEST) -> Refusal:
+def not_written() -> Refusal:
+    """500 for a state that cannot be written, which reading it begins with."""
+    details = "The emulator's state could not be written: make room in its folder"
+    return Refusal(500, "Internal server error", details)
+
+
+def invalid_request(
+    details: str, *, status: int = HTTPStatus.BAD_REQUEST, field: str | None = None
+) -> Refusal:
     """400 (or another 4xx) whose details name the field at fault."""
-    return Refusal(status, "Invalid request", details)
+    return Refusal(status, "Invalid request", details, field=field)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
 
 from cmzon_secrets.emulator.http.answers import Refusal, invalid_request
 
 __all__ = ["Fields", "parse_object", "refuse_unknown", "safe_name"]
+
+LONGEST_NAME = 60
+"""Characters of a field's name that are repeated."""
+_BEGINNING = 7
+"""Characters of a longer one: too few to be the beginning of a secret that was cut."""
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -56,7 +62,7 @@ class Fields:
 
     def complain(self, name: str, why: str) -> Refusal:
         """The refusal (400) that names a field."""
-        return invalid_request(f"{self._within}{name} — {why}")
+        return invalid_request(f"{self._within}{name} — {why}", field=f"{self._within}{name}")
 
     def has(self, name: str) -> bool:
         """Whether a field is there."""
@@ -71,13 +77,22 @@ class Fields:
             raise self.complain(name, "it is not valid Unicode")
         return value
 
-    def texts(self, name: str, *, most: int) -> list[str]:
-        """A list of distinct strings; an absent one is empty."""
+    def choice(self, name: str, *, among: Collection[str]) -> str:
+        """One of some strings; it must be there."""
+        value = self._body.get(name)
+        if not isinstance(value, str) or value not in among:
+            raise self.complain(name, f"one of {', '.join(among)} is needed")
+        return value
+
+    def texts(self, name: str, *, most: int, longest: int) -> list[str]:
+        """A list of distinct strings of at most ``longest`` characters; an absent one is empty."""
         value = self._body[name] if self.has(name) else []
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.complain(name, "a list of strings is needed")
         if len(value) > most or len(set(value)) != len(value):
             raise self.complain(name, f"at most {most} entries, each once, can stand there")
+        if any(len(item) > longest or _has_lone_surrogates(item) for item in value):
+            raise self.complain(name, f"Unicode of at most {longest} characters is needed in each")
         return value
 
     def number(self, name: str, *, least: float, most: float) -> float | None:
@@ -88,7 +103,7 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.complain(name, "a number is needed")
         if not least <= value <= most:
-            raise self.complain(name, f"a number from {least:g} to {most:g} is needed")
+            raise self.complain(name, f"a number from {least:,.16g} to {most:,.16g} is needed")
         return value
 
     def integer(self, name: str, *, least: int, most: int) -> int | None:
@@ -118,8 +133,8 @@ class Fields:
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        number = Counter(name for name, _ in pairs)
+        twice = next(name for name in number if number[name] > 1)
         raise invalid_request(f"{safe_name(twice)} — it is given twice")
     return found
 
@@ -134,4 +149,5 @@ def _has_lone_surrogates(value: str) -> bool:
 
 def safe_name(name: str) -> str:
     """A field name fit to be sent back: short and printable."""
-    return "".join(c if c.isprintable() else "?" for c in name[:60])
+    shown = name if len(name) <= LONGEST_NAME else f"{name[:_BEGINNING]}…"
+    return "".join(c if c.isprintable() else "?" for c in shown)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from starlette.requests import Request
 
-from cmzon_secrets.emulator.http.answers import invalid_request
+from cmzon_secrets.emulator.http.answers import Refusal, invalid_request
 from cmzon_secrets.emulator.http.fields import parse_object, refuse_unknown
 
 __all__ = [
     "LARGEST_BODY",
     "as_object",
+    "check_head",
     "client_address",
     "read_body",
     "read_object",
@@ -24,6 +25,31 @@ LARGEST_BODY = 64 * 1024
 """Bytes."""
 MOST_READ = 16 * 1024 * 1024
 """Bytes that are taken in of a body that is too long."""
+LARGEST_HEAD = 16 * 1024
+"""Bytes of all headers."""
+MOST_CREDENTIALS = 8
+LONGEST_CREDENTIAL = 4096
+"""Bytes. What a request shows to be let in is searched for in all of it that is kept."""
+CREDENTIALS = (b"authorization", b"proxy-authorization")
+"""The headers that hold it."""
+
+
+def check_head(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise Refusal (431) where a request's headers are more than any client of an API sends."""
+    given = list(headers)
+    credentials = [value for name, value in given if name in CREDENTIALS]
+    length = sum(len(name) + len(value) for name, value in given)
+    asked = (
+        (length <= LARGEST_HEAD, f"headers — longer than {LARGEST_HEAD} bytes together"),
+        (len(credentials) <= MOST_CREDENTIALS, f"Authorization — more than {MOST_CREDENTIALS}"),
+        (
+            max(map(len, credentials), default=0) <= LONGEST_CREDENTIAL,
+            f"Authorization — longer than {LONGEST_CREDENTIAL} bytes",
+        ),
+    )
+    for is_so, otherwise in asked:
+        if not is_so:
+            raise Refusal(431, "Request header fields too large", otherwise)
 
 
 async def read_body(request: Request) -> tuple[bytes, bool]:

@@ -1,7 +1,8 @@
 """``GET /openapi.json``: everything under ``/v1`` and ``/_emulator``, for programs that read it.
 
-Built from the constants that the checks use and the endpoints that the router serves, so that the
-description cannot say what the API does not do. Made when it is first asked for.
+Routes, scopes and queries are those of the endpoints that the router serves, limits the constants that
+the checks use; bodies and statuses are described by hand, and tests hold them against what is answered.
+Made when it is first asked for.
 """
 
 from __future__ import annotations

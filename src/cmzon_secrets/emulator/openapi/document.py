@@ -17,7 +17,7 @@ from cmzon_secrets.emulator.http.answers import (
     invalid_token,
     rate_limited,
 )
-from cmzon_secrets.emulator.http.requests import LARGEST_BODY
+from cmzon_secrets.emulator.http.requests import LARGEST_BODY, LARGEST_HEAD
 from cmzon_secrets.emulator.openapi.operations import JSON, OPERATIONS, QUERY, Operation
 from cmzon_secrets.emulator.openapi.schemas import REQUEST_ID, TEXT, Schema, ref, schemas
 from cmzon_secrets.emulator.responder import Endpoint
@@ -41,14 +41,15 @@ _EXAMPLES = {
 _MEANING = {
     400: "A field, a parameter or the body itself is at fault; the details begin with its name",
     401: "The token is missing, unknown, revoked or expired",
-    403: "The token may not be used from this address, or lacks the scope",
+    403: "The token may not be used from this address, or lacks the scope; or another site's page asks",
     404: "There is none with this name",
     408: "Nothing that matches came in time",
     409: "It is damaged, of a later version, or of another folder's tokens; nothing has changed",
     413: f"The body is longer than {LARGEST_BODY} bytes",
     422: "The Idempotency-Key was first used with another body",
     429: "A limit is reached: wait",
-    500: "The emulator's state could not be written",
+    431: f"The headers are longer than {LARGEST_HEAD} bytes, or hold too many credentials",
+    500: "The emulator's state could not be read or written",
     503: "The emulator was stopped meanwhile",
 }
 _HEADERS: dict[str, Schema] = {
@@ -73,6 +74,8 @@ _HEADERS: dict[str, Schema] = {
         }.items()
     },
 }
+_UNHEARD = 431
+"""The status of a request that is not looked at: it gets no id either."""
 _OF_STATUS = {401: ("WWW-Authenticate",), 429: ("Retry-After",)}
 _RATES = tuple(name for name in _HEADERS if name.startswith("X-RateLimit-"))
 
@@ -104,7 +107,7 @@ def document(
 def _api_operation(endpoint: Endpoint, *, strict: bool) -> Schema:
     operation = OPERATIONS[endpoint.route]
     checked = bool(operation.body or endpoint.query or strict)
-    statuses = {*operation.refusals, 401, 403, 500, *_of_body(operation), *([400] * checked)}
+    statuses = {*operation.refusals, 401, 403, 431, 500, *_of_body(operation), *([400] * checked)}
     headers = ("X-Request-Id", *(_RATES if endpoint.scope == SEND else ()))
     query = {name: QUERY[name] for name in endpoint.query}
     return {
@@ -119,7 +122,7 @@ def _control_operation(route: str) -> Schema:
     statuses = {*operation.refusals, 400, *_of_body(operation)}
     described = _described(route, operation, operation.query, statuses, ())
     described["responses"]["403"] = {
-        "description": "Peer, Host or Origin is not this machine",
+        "description": "It does not come from this machine, or from a page of another address",
         "content": {JSON: {"schema": ref("Error")}},
     }
     return {**described, "security": []}
@@ -133,7 +136,10 @@ def _described(
     headers: Sequence[str],
 ) -> Schema:
     parameters = list(_parameters(route, operation, query))
-    refusals = {str(status): _refusal(status, headers) for status in sorted(statuses)}
+    refusals = {
+        str(status): _refusal(status, () if status == _UNHEARD else headers)
+        for status in sorted(statuses)
+    }
     return {
         "operationId": operation.id,
         "summary": operation.summary,

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cmzon_secrets.emulator.account.exchanges import KEPT
+from cmzon_secrets.emulator.account.exchanges import KEPT, STATUS
 from cmzon_secrets.emulator.account.history import EVENTS
-from cmzon_secrets.emulator.controls.watching import LATEST, LISTED, MOST_LISTED, STATUS
-from cmzon_secrets.emulator.openapi.schemas import Schema
+from cmzon_secrets.emulator.controls.audit_trail import LONGEST_FILTER
+from cmzon_secrets.emulator.controls.watching import LATEST, LISTED, MOST_LISTED
+from cmzon_secrets.emulator.openapi.schemas import STATUS_MEANING, WANTED, Schema
 
 __all__ = ["OPERATIONS", "QUERY", "Operation"]
 
 JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
 _TEXT: Schema = {"type": "string"}
+_PART: Schema = {**_TEXT, "maxLength": LONGEST_FILTER}
 _SEQ: Schema = {"type": "integer", "minimum": 0, "maximum": LATEST}
 
 
@@ -47,16 +49,8 @@ QUERY: dict[str, Schema] = {
 """Parameters of the API's own routes; which route takes which, its endpoint says."""
 
 _WATCHED: dict[str, Schema] = {
-    "to": {**_TEXT, "description": "The recipient, whole"},
-    "text": {**_TEXT, "description": "Found anywhere in the text, in any case"},
-    "token": {**_TEXT, "description": "The id of the token it came with"},
-    "status": {
-        **_TEXT,
-        "pattern": f"^({STATUS})?$",
-        "description": "A status, a class of them, or none: no answer",
-    },
-    "idempotency_key": _TEXT,
-    "id": {**_TEXT, "description": "The message's"},
+    **WANTED,
+    "status": {**_TEXT, "pattern": f"^({STATUS})?$", "description": STATUS_MEANING},
     "after": {**_SEQ, "description": "A seq; later ones only"},
     "before": {**_SEQ, "description": "A seq; earlier ones only"},
     "limit": {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": LISTED},
@@ -102,6 +96,7 @@ OPERATIONS: dict[str, Operation] = {
     "POST /_emulator/faults": Operation(
         "addFault",
         "Put a fault in force",
+        status=201,
         answer="Fault",
         body="FaultWish",
         leads_to=(("endFault", "id", "$response.body#/id"),),
@@ -134,10 +129,11 @@ OPERATIONS: dict[str, Operation] = {
         answer="TokenEvents",
         media_type=JSON_LINES,
         query={
-            "token": {**_TEXT, "description": "An id, or a part of a name"},
+            "token_id": {**_PART, "description": "The id, whole"},
+            "token": {**_PART, "description": "An id, or a part of a name"},
             "event": {"type": "string", "enum": [*EVENTS, ""]},
-            "by": {**_TEXT, "description": "A token's id or name, dashboard, control or emulator"},
-            "ip": _TEXT,
+            "by": {**_PART, "description": "A token's id or name, dashboard, control or emulator"},
+            "ip": _PART,
         },
     ),
     "GET /_emulator/messages": Operation(
@@ -145,6 +141,9 @@ OPERATIONS: dict[str, Operation] = {
         f"Requests to send with their answers, oldest first; without --state the newest {KEPT}",
         answer="Exchanges",
         query=_WATCHED,
+    ),
+    "DELETE /_emulator/messages": Operation(
+        "forgetMessages", "Forget what was sent; counts and limits stay as they are", status=204
     ),
     "GET /_emulator/messages/{request_id}": Operation(
         "showMessage", "One request to send with its answer", answer="Exchange", refusals=(404,)

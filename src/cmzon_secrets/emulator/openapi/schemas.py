@@ -1,10 +1,12 @@
-"""What bodies look like, in JSON Schema; every limit is the constant that the check itself uses."""
+"""What bodies look like, in JSON Schema; a limit that has a name is the very one that is checked."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from cmzon_secrets.emulator.account.exchanges import ACCEPTED
+from cmzon_secrets.emulator.account.exchanges import STATUS as STATUS_CHOICE
 from cmzon_secrets.emulator.account.faults import (
     LARGEST_SEED,
     LONGEST_LATENCY,
@@ -13,14 +15,14 @@ from cmzon_secrets.emulator.account.faults import (
     STATUSES,
 )
 from cmzon_secrets.emulator.account.history import EVENTS
+from cmzon_secrets.emulator.account.limits import LARGEST_QUOTA
 from cmzon_secrets.emulator.account.messages import LONGEST_TEXT, NUMBER
 from cmzon_secrets.emulator.account.snapshots import NAME as SNAPSHOT_NAME
 from cmzon_secrets.emulator.account.tokens import LONGEST_LIFE, LONGEST_NAME, MOST_ADDRESSES, SCOPES
-from cmzon_secrets.emulator.controls.rehearsing import FARTHEST_SHIFT, LARGEST_QUOTA
-from cmzon_secrets.emulator.controls.watching import LATEST, LONGEST_WAIT
-from cmzon_secrets.emulator.controls.watching import STATUS as STATUS_CHOICE
+from cmzon_secrets.emulator.clock import FARTHEST_SHIFT
+from cmzon_secrets.emulator.controls.watching import LATEST, LONGEST_WAIT, TEXTS
 
-__all__ = ["Schema", "optional", "ref", "schemas"]
+__all__ = ["STATUS_MEANING", "WANTED", "Schema", "optional", "ref", "schemas"]
 
 Schema = dict[str, Any]
 
@@ -32,9 +34,27 @@ TIME: Schema = {"type": "string", "format": "date-time"}
 TOKEN_ID: Schema = {"type": "string", "pattern": "^tok_[0-9a-f]{24}$"}
 REQUEST_ID: Schema = {"type": "string", "pattern": "^req_[0-9a-f]{16}$"}
 STATUS: Schema = {"type": "integer", "minimum": 100, "maximum": 599}
-_RETRY_AFTER_NEEDS_A_STATUS: dict[str, Any] = {
+_MEANT = {
+    "to": "The recipient, whole",
+    "text": "Found anywhere in the text, in any case",
+    "token_id": "The token it came with",
+}
+WANTED: dict[str, Schema] = {
+    name: {
+        **TEXT,
+        "maxLength": longest,
+        **({"description": _MEANT[name]} if name in _MEANT else {}),
+    }
+    for name, longest in TEXTS.items()
+}
+"""Which messages are meant."""
+STATUS_MEANING = "accepted, failed, a status, a class of them, or none: no answer"
+_WITH_STATUS = {"required": ["status"], "properties": {"status": {"not": NULL}}}
+_RESET: Schema = {"required": ["reset"], "properties": {"reset": {"const": True}}}
+_WHAT_GOES_WITH_WHAT: dict[str, Any] = {
     "if": {"required": ["retry_after"], "properties": {"retry_after": {"not": NULL}}},
-    "then": {"required": ["status"], "properties": {"status": {"not": NULL}}},
+    "then": _WITH_STATUS,
+    "not": {"allOf": [_RESET, _WITH_STATUS]},
 }
 
 
@@ -194,21 +214,25 @@ def _controls(routes: Sequence[str]) -> dict[str, Schema]:
     numbered = {"type": "string", "pattern": "^flt_[0-9]+$"}
     farthest = {"type": "number", "minimum": -FARTHEST_SHIFT, "maximum": FARTHEST_SHIFT}
     wish = _fault(routes)
-    fault = {"id": numbered, **wish, **_kept(wish)}
-    always = ("id", "route", "latency", "reset", "after_accept", "probability", "seed")
+    counted = {
+        "drawn": {**COUNT, "description": "Requests for which it was drawn"},
+        "struck": {**COUNT, "description": "Those of them that it struck"},
+    }
+    fault = {"id": numbered, **wish, **_kept(wish), **counted}
+    always = ("id", "route", "latency", "reset", "after_accept", "probability", "seed", *counted)
     return {
         "FaultWish": _object(
             wish,
             needed=("route",),
             anyOf=[
                 {"required": ["status"], "properties": {"status": {"type": "integer"}}},
-                {"required": ["reset"], "properties": {"reset": {"const": True}}},
+                _RESET,
                 {
                     "required": ["latency"],
                     "properties": {"latency": {"type": "number", "exclusiveMinimum": 0}},
                 },
             ],
-            **_RETRY_AFTER_NEEDS_A_STATUS,
+            **_WHAT_GOES_WITH_WHAT,
             examples=[{"route": "POST /v1/messages", "status": 500, "count": 3}],
         ),
         "Fault": _object(fault, needed=always),
@@ -289,14 +313,19 @@ def _kept(wish: dict[str, Schema]) -> dict[str, Schema]:
 
 
 def _watching() -> dict[str, Schema]:
-    sent = _object({"headers": {"type": "object", "additionalProperties": TEXT}, "body": TEXT})
+    header = _list(TEXT, minItems=2, maxItems=2, description="Its name, in lower case, and value")
+    sent = _object({"headers": _list(header), "body": TEXT})
     choice = {"type": "string", "pattern": f"^({STATUS_CHOICE})$"}
     return {
         "Exchange": _object(
             {
                 "seq": COUNT,
-                "id": {**optional(TEXT), "description": "The message's; null: it was not accepted"},
+                "message_id": {**optional(TEXT), "description": "null: it was not accepted"},
                 "request_id": REQUEST_ID,
+                "accepted": {
+                    **FLAG,
+                    "description": "Whether the API took it, whatever became of the answer",
+                },
                 "at": TIME,
                 "seconds": {"type": "number", "description": "How long it took"},
                 "to": optional(TEXT),
@@ -313,13 +342,10 @@ def _watching() -> dict[str, Schema]:
         "Exchanges": _object({"data": _list(ref("Exchange"))}),
         "Awaited": _object(
             {
-                **{
-                    name: optional(TEXT)
-                    for name in ("to", "text", "token", "idempotency_key", "id")
-                },
+                **{name: optional(schema) for name, schema in WANTED.items()},
                 "status": {
                     "anyOf": [choice, STATUS, NULL],
-                    "description": "A status, a class of them, or none: no answer; without it 2xx",
+                    "description": f"{STATUS_MEANING}; without it {ACCEPTED}",
                 },
                 "after": {
                     **optional({**COUNT, "maximum": LATEST}),

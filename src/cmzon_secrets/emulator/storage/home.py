@@ -2,7 +2,8 @@
 
 | file | holds | mode |
 |---|---|---|
-| ``emulator.db`` | tokens (SHA-256 only), messages, audit trail | 0600 |
+| ``emulator.db`` | tokens (SHA-256 only) and their audit trail, messages as sent, the record of requests | 0600 |
+| ``snapshots/`` | the same, as it was | 0700 |
 | ``token-secret`` | 32 bytes in hex from which the tokens' values are derived | 0600 |
 | ``admin-token`` | the admin token and a line break | 0600 |
 | ``ca.pem``, ``ca-key.pem``, ``server.pem`` | with TLS: the local CA, and today's certificate with its key | 0600 |
@@ -14,8 +15,10 @@ import os
 import secrets
 import shutil
 import ssl
+import stat
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +27,10 @@ from cmzon_secrets.errors import ConfigurationError, missing_extra, without_fram
 if TYPE_CHECKING:
     import trustme
 
-__all__ = ["Home"]
+__all__ = ["HALF_TAKEN", "Home"]
 
+HALF_TAKEN = ".taking-"
+"""How the folder begins in which a snapshot is written before it gets its name."""
 SECRET_BYTES = 32
 TLS_NAMES = ("127.0.0.1", "::1", "localhost")
 
@@ -33,7 +38,8 @@ TLS_NAMES = ("127.0.0.1", "::1", "localhost")
 class Home:
     """A state folder, or a private temporary one that ``close`` removes.
 
-    Raises ConfigurationError where the folder cannot be used.
+    Raises ConfigurationError where the folder cannot be used, or others could have put there what
+    is read: tokens are derived from it.
     """
 
     def __init__(self, state: str | os.PathLike[str] | None) -> None:
@@ -42,6 +48,7 @@ class Home:
             self.path = _folder(state)
         except OSError as error:
             raise _unusable(Path(state or tempfile.gettempdir()), error) from error
+        _check_ours(self.path, self.path.stat())
 
     @property
     def database(self) -> Path | None:
@@ -50,9 +57,25 @@ class Home:
             return None
         path = self.path / "emulator.db"
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            # One that is there is not opened: closing it would end the lock of an emulator in this
+            # process, as POSIX has it.
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except OSError as error:
             raise _unusable(path, error) from error
+        _check_ours(path, path.lstat())
+        return path
+
+    def snapshots(self) -> Path:
+        """Where snapshots lie. Those that were being taken when an emulator was killed are removed.
+
+        To be asked once the database is open: until then another emulator may be taking one.
+        """
+        path = self.path / "snapshots"
+        if path.is_dir() or path.is_symlink():
+            _check_ours(path, path.lstat())
+            for left in path.glob(f"{HALF_TAKEN}*"):
+                shutil.rmtree(left, ignore_errors=True)
         return path
 
     @property
@@ -69,6 +92,7 @@ class Home:
         path = self.path / "token-secret"
         if not path.exists():
             self.write(path.name, secrets.token_hex(SECRET_BYTES).encode() + b"\n")
+        _check_ours(path, path.lstat())
         try:
             secret = bytes.fromhex(path.read_text(encoding="ascii"))
         except ValueError:
@@ -140,8 +164,24 @@ def _folder(state: str | os.PathLike[str] | None) -> Path:
     return path
 
 
+def _check_ours(path: Path, found: os.stat_result) -> None:
+    """Raise where somebody else could have put there what is read. Root may use anybody's."""
+    if stat.S_ISLNK(found.st_mode):
+        raise _refused(path, "it is a link to another place", "remove the link")
+    if os.geteuid() != 0 and found.st_uid not in (os.geteuid(), 0):
+        raise _refused(path, "it belongs to another user", "choose a folder of your own")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mode = 700 if stat.S_ISDIR(found.st_mode) else 600
+        why = "other users can write there"
+        raise _refused(path, why, f"choose another --state folder, or: chmod {mode} {path}")
+
+
 def _unusable(path: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError(
-        f"emulator state {path} — {error.strerror or error}",
-        hint="choose a folder that this user can write",
-    )
+    file = next((p for p in (path, *path.parents) if p.is_file()), None)
+    if file is not None and isinstance(error, FileExistsError | NotADirectoryError):
+        return _refused(path, f"{file} is a file; a folder is needed", "choose a folder")
+    return _refused(path, error.strerror or error, "choose a folder that this user can write")
+
+
+def _refused(path: Path, why: object, hint: str) -> ConfigurationError:
+    return ConfigurationError(f"emulator state {path} — {why}", hint=hint)

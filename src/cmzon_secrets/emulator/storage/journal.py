@@ -1,7 +1,7 @@
 """Where the emulator's state lies: one SQLite file, or memory.
 
 Answers are given from memory; what has to survive is queued here and written in one transaction
-every ``FLUSH_EVERY`` seconds, or at once (``now``) where an answer promises it: a token that was
+every ``FLUSH_EVERY`` seconds, or at once (``write``) where an answer promises it: a token that was
 issued, a revocation. ``kill -9`` loses at most the queue.
 
 Not thread-safe: only the server's thread uses it while the server runs.
@@ -23,7 +23,7 @@ from cmzon_secrets.errors import ConfigurationError
 __all__ = ["FLUSH_EVERY", "REMEMBER", "Journal", "Write"]
 
 FLUSH_EVERY = 0.1
-"""Seconds between two writes; what ``kill -9`` can lose of messages and of the audit trail."""
+"""Seconds between two writes; what ``kill -9`` can lose of messages and of what was noticed of tokens."""
 
 REMEMBER = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 Write = tuple[str, tuple[Any, ...]]
@@ -57,7 +57,7 @@ class Journal:
         else:
             self._latest[replaces] = write
 
-    def now(self, *writes: Write) -> None:
+    def write(self, *writes: Write) -> None:
         """Everything queued and ``writes``: on disk when this returns.
 
         Raises sqlite3.Error and keeps the queue, without ``writes``, where that fails.
@@ -70,7 +70,7 @@ class Journal:
 
     def rows(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """The answer to a query that sees everything queued so far."""
-        self.now()
+        self.write()
         return self._db.execute(query, arguments).fetchall()
 
     def meta(self, name: str) -> str | None:
@@ -83,12 +83,12 @@ class Journal:
         self.later(REMEMBER, (name, str(value)), replaces=name)
 
     def replace_all(self, *writes: Write) -> None:
-        """Forget everything, queue included, and keep ``writes``; like ``now``, all or nothing."""
-        self.now(*((f"DELETE FROM {table}", ()) for table in TABLES), *writes)  # noqa: S608  # our own names
+        """Forget everything, queue included, and keep ``writes``; like ``write``, all or nothing."""
+        self.write(*((f"DELETE FROM {table}", ()) for table in TABLES), *writes)  # noqa: S608  # our own names
 
     def copy_to(self, path: Path, *writes: Write) -> None:
         """Everything, and ``writes``, as a database of its own. Raises sqlite3.Error."""
-        self.now()
+        self.write()
         with closing(sqlite3.connect(path)) as copy:
             self._db.backup(copy)
             with copy:
@@ -113,8 +113,8 @@ class Journal:
 
     def become(self, other: Journal) -> None:
         """Forget everything and hold what ``other`` does: all of it, or nothing. Raises sqlite3.Error."""
-        self.now()
-        other.now()
+        self.write()
+        other.write()
         other._db.backup(self._db)
 
     def give_up(self, error: Exception) -> ConfigurationError:
@@ -132,7 +132,7 @@ class Journal:
             return
         self._closed = True
         try:
-            self.now()
+            self.write()
         except sqlite3.Error as error:
             raise ConfigurationError(
                 f"emulator state — its last {FLUSH_EVERY} s could not be written: {error}",

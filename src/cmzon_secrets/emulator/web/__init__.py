@@ -5,9 +5,10 @@ from __future__ import annotations
 from starlette.routing import Route
 
 from cmzon_secrets.emulator.web import inbox, live, rehearsal, rotation, settings, trail
+from cmzon_secrets.emulator.web.astray import lead_back
 from cmzon_secrets.emulator.web.site import Site
 
-__all__ = ["Site", "dashboard_routes"]
+__all__ = ["Site", "dashboard_routes", "lead_back"]
 
 PAGES = (inbox, settings, rotation, rehearsal, trail, live)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -14,12 +13,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cmzon_secrets.emulator.account.account import Account
-from cmzon_secrets.emulator.account.exchanges import KEPT, Exchange, ExchangeFilter
+from cmzon_secrets.emulator.account.exchanges import (
+    KEPT,
+    LONGEST_FILTER,
+    STATUS,
+    Exchange,
+    ExchangeFilter,
+)
 from cmzon_secrets.emulator.account.messages import ROUTE
 from cmzon_secrets.emulator.account.tokens import IssuedToken
 from cmzon_secrets.emulator.http.answers import invalid_request
+from cmzon_secrets.emulator.http.guard import own_address
+from cmzon_secrets.emulator.web.bubbles import Verdict, in_blocks
 from cmzon_secrets.emulator.web.curl import as_curl
-from cmzon_secrets.emulator.web.site import Site
+from cmzon_secrets.emulator.web.site import Form, Site
 
 __all__ = ["routes"]
 
@@ -30,30 +37,31 @@ MOST_ROWS = 10_000
 MOST_CONVERSATIONS = 100
 MOST_TOKENS = 200
 """Tokens to choose from."""
-FILTERS = ("number", "token", "status", "text")
-LONGEST_FILTER = 200
-"""Characters; every link on the page carries the filters."""
+FILTERS = ("number", "token_id", "status", "text")
 PREVIEW = 100
 """Characters of a conversation's last message."""
 STATUSES = {
-    "2xx": "accepted",
-    "4xx": "refused (4xx)",
-    "429": "rate limited (429)",
-    "5xx": "failed (5xx)",
+    "accepted": "accepted",
+    "failed": "failed",
     "none": "no answer",
+    "4xx": "4xx",
+    "5xx": "5xx",
 }
-_STATUS = re.compile(r"[1-5]xx|[1-5][0-9]{2}|none", re.ASCII)
 
 
 def routes(site: Site) -> list[Route]:
-    """The page; everything on it is a link."""
+    """The page, on which everything is a link, and the one button on it."""
 
     async def show(request: Request) -> Response:
         asked = Asked.parse(request.query_params)
-        context = _context(site.account, asked, str(request.base_url).rstrip("/"))
+        context = _context(site.account, asked, own_address(request))
         return site.page(request, "inbox.html", **context)
 
-    return [site.get(PAGE, show)]
+    async def clear(request: Request, form: Form) -> Response:  # noqa: ARG001  # a button has no fields
+        site.account.clear_messages()
+        return site.back_to(PAGE, "messages-cleared")
+
+    return [site.get(PAGE, show), site.post(f"{PAGE}/messages/clear", clear)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +81,15 @@ class Asked:
     @classmethod
     def parse(cls, query: Mapping[str, str]) -> Asked:
         """Raises Refusal (400) naming the parameter at fault."""
-        given = {name: query.get(name, "").strip() for name in FILTERS}
+        given: dict[str, Any] = {name: query.get(name, "").strip() for name in FILTERS}
         for name, value in given.items():
             if len(value) > LONGEST_FILTER:
                 raise invalid_request(f"{name} — longer than {LONGEST_FILTER} characters")
-        if given["status"] and _STATUS.fullmatch(given["status"]) is None:
-            raise invalid_request("status — one like 429, a class like 4xx, or none is needed")
-        filters = ExchangeFilter(
-            number=given["number"],
-            token=given["token"],
-            status=given["status"],
-            text=given["text"],
-        )
+        if given["status"] and re.fullmatch(STATUS, given["status"]) is None:
+            raise invalid_request(
+                "status — one like 429, a class like 4xx, accepted, failed, or none is needed"
+            )
+        filters = ExchangeFilter(**given)
         to, show = query.get("to"), query.get("show", "")
         chosen = to is not None or "all" in query
         column = "details" if show else "conversation" if chosen else "conversations"
@@ -114,18 +119,6 @@ class Asked:
         return None if self.limit == ROWS else "all" if self.limit == MOST_ROWS else self.limit
 
 
-class Bubble(NamedTuple):
-    """One message as the conversation shows it; ``new_day``: it is not of the day of the one above."""
-
-    id: str
-    href: str
-    new_day: bool
-    day: str
-    time: str
-    verdict: str
-    exchange: Exchange
-
-
 def _context(account: Account, asked: Asked, base_url: str) -> dict[str, Any]:
     exchanges = account.exchanges
     matching = exchanges.count(asked.filters)
@@ -141,12 +134,12 @@ def _context(account: Account, asked: Asked, base_url: str) -> dict[str, Any]:
         "older": min(asked.limit + ROWS, MOST_ROWS) if len(shown) < here else None,
         "conversations": conversations[:MOST_CONVERSATIONS],
         "more_conversations": len(conversations) > MOST_CONVERSATIONS,
-        "bubbles": _bubbles(shown, asked),
+        "blocks": in_blocks(shown, asked.link(show="")),  # the rest is the request's id
         "shown": len(shown),
         "statuses": _statuses(account, asked.filters.status),
         "tokens": _tokens(account),
+        "most_tokens": MOST_TOKENS,
         **_details(account, asked.show, base_url),
-        "today": account.clock.now().strftime("%Y-%m-%d"),
         "longest_filter": LONGEST_FILTER,
         "quote": quote,
         "preview": PREVIEW,
@@ -154,27 +147,10 @@ def _context(account: Account, asked: Asked, base_url: str) -> dict[str, Any]:
     }
 
 
-def _bubbles(exchanges: Iterable[Exchange], asked: Asked) -> Iterator[Bubble]:
-    start = asked.link(show="")  # the rest is the request's id
-    above = ""
-    for each in exchanges:
-        day, time = format(datetime.fromtimestamp(each.at, UTC), "%Y-%m-%d %H:%M:%S").split()
-        yield Bubble(
-            id=f"m{each.seq}",
-            href=f"{start}{each.id}#m{each.seq}",
-            new_day=day != above,
-            day=day,
-            time=time,
-            verdict="✓ accepted" if each.accepted else f"✗ {each.status or 'no answer'}",
-            exchange=each,
-        )
-        above = day
-
-
 def _limit(text: str) -> int:
     if text in ("", "all"):
         return MOST_ROWS if text else ROWS
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MOST_ROWS):
+    if re.fullmatch("[0-9]{1,5}", text) is None or not 1 <= int(text) <= MOST_ROWS:
         raise invalid_request(f"limit — a number from 1 to {MOST_ROWS}, or all, is needed")
     return int(text)
 
@@ -187,17 +163,27 @@ def _statuses(account: Account, chosen: str) -> dict[str, str]:
 
 
 def _tokens(account: Account) -> list[IssuedToken]:
-    """Those to choose from, the newest first."""
-    return list(account.tokens)[: -MOST_TOKENS - 1 : -1]
+    """Those to choose from, the newest first, and one more where there are more."""
+    return list(account.tokens)[: -MOST_TOKENS - 2 : -1]
 
 
 def _details(account: Account, request_id: str, base_url: str) -> dict[str, Any]:
     exchange = account.exchanges.get(request_id) if request_id else None
     if exchange is None:
         return {"exchange": None}
+    url = base_url + ROUTE.split()[1]
     return {
         "exchange": exchange,
+        "verdict": Verdict.of(exchange),
         "token": account.tokens.get(exchange.token_id or ""),
         "route": ROUTE,
-        "curl": as_curl(exchange, base_url + ROUTE.split()[1]),
+        "curl": as_curl(exchange, url),
+        "curl_new": as_curl(_without_key(exchange), url),
     }
+
+
+def _without_key(exchange: Exchange) -> Exchange:
+    """The request as one that was never sent before."""
+    headers = exchange.request_headers
+    rest = [(name, value) for name, value in headers if name.lower() != "idempotency-key"]
+    return replace(exchange, request_headers=rest)

@@ -52,6 +52,7 @@ FILES = {
     "settings.css": "text/css",
     "rotation.css": "text/css",
     "rehearsal.css": "text/css",
+    "trail.css": "text/css",
     "script.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from cmzon_secrets.emulator.account.limits import ACCOUNT, NEW_ACCOUNT, UNLIMITED, Quota
-from cmzon_secrets.emulator.account.messages import ROUTE as SEND
+from cmzon_secrets.emulator.account.messages import ROUTE as SEND_ROUTE
+from cmzon_secrets.emulator.http.fields import Fields
 from cmzon_secrets.emulator.web.site import Form
 
 __all__ = [
     "KINDS",
+    "LABELS",
     "PRESETS",
-    "SEND",
+    "SEND_ROUTE",
     "Body",
     "Preset",
     "fault_body",
@@ -40,12 +42,34 @@ KINDS = {
 }
 """What a fault can do, by the value of the form's field."""
 
+LABELS = {
+    "route": "Route",
+    "token": "Token",
+    "kind": "What happens",
+    "status": "Or another status",
+    "retry_after": "Retry after",
+    "latency": "Latency",
+    "count": "How often",
+    "probability": "Probability",
+    "seed": "Seed",
+    "per_second": "Messages a second",
+    "per_day": "Messages a day",
+    "advance": "Move it by",
+    "name": "Name",
+}
+"""What the forms call the fields of the requests."""
+
 Body = dict[str, Any]
 
 
 def fault_body(form: Form) -> Body:
-    """What ``POST /_emulator/faults`` takes. A status that was typed in goes before one chosen."""
+    """What ``POST /_emulator/faults`` takes. A status that was typed in goes before one chosen.
+
+    Raises Refusal naming the field where the form says what no request can.
+    """
     kind = form.get("kind", "")
+    if kind == "late":
+        _check_that_it_only_delays(form)
     chosen = None if kind in ("reset", "late") else form.number("kind")
     given = {
         "route": form.get("route"),
@@ -60,6 +84,14 @@ def fault_body(form: Form) -> Body:
         "seed": form.number("seed"),
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_that_it_only_delays(form: Form) -> None:
+    fields = Fields(form, known=form)
+    if form.get("status"):
+        raise fields.complain("status", "the true answer, only later, keeps its own")
+    if not form.number("latency"):
+        raise fields.complain("latency", "seconds are missing: how much later is the answer?")
 
 
 def quota_body(form: Form) -> Body:
@@ -88,7 +120,7 @@ class Preset:
 
 
 def _fault(label: str, why: str, **fields: str) -> Preset:
-    fields = {"route": SEND, **fields}
+    fields = {"route": SEND_ROUTE, **fields}
     return Preset(label, why, fields, fault_body(form_of(fields)))
 
 
@@ -130,8 +162,7 @@ PRESETS = {
         ),
         _fault(
             "Accepted, then reset",
-            "Once: the message is accepted and its answer lost. A safe client repeats it with the"
-            " same Idempotency-Key; an unsafe one sends it twice.",
+            "Once. The message is accepted: repeated without its Idempotency-Key it is sent twice.",
             kind="reset",
             after_accept="on",
             count="1",

@@ -1,6 +1,6 @@
 """Rotation: which token carries the traffic, and how it moves from one to the next.
 
-One picture for each account, a row for each token, all over the same stretch of the account's time. A
+One picture for the tokens of one name, a row for each token, all over the same stretch of the account's time. A
 picture is drawn here and not in the browser: it is there without a script, and the script that
 follows has nothing to know about it.
 """
@@ -17,12 +17,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cmzon_secrets.emulator.account.account import Account
-from cmzon_secrets.emulator.account.stages import Stage, account_of, stages
+from cmzon_secrets.emulator.account.stages import Stage, common_name, stages
 from cmzon_secrets.emulator.account.tokens import IssuedToken
-from cmzon_secrets.emulator.http.answers import Refusal
+from cmzon_secrets.emulator.http.answers import invalid_request
 from cmzon_secrets.emulator.web import timeline, traffic
 from cmzon_secrets.emulator.web.site import Site
-from cmzon_secrets.emulator.web.timeline import Bar, Mark, Window
+from cmzon_secrets.emulator.web.timeline import Bar, Mark, Span, Window
 from cmzon_secrets.emulator.web.traffic import Traffic
 
 __all__ = ["routes"]
@@ -33,7 +33,7 @@ MOST_NAMES = 6
 """Names that are drawn unless one is asked for: those with the newest tokens."""
 
 WINDOWS = {
-    "fit": "Newest tokens",
+    "fit": "Fit",
     "60": "1 min",
     "300": "5 min",
     "900": "15 min",
@@ -59,9 +59,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The tokens of one account, newest first. ``handovers`` are the places where traffic moved.
+    """The tokens of one name, newest first. ``handovers`` are the places where traffic moved.
 
-    ``id`` stays what it is while tokens come and go.
+    ``id`` stays what it is while tokens come and go. ``since`` is when ``in_use`` took over, or was
+    the last one that lived.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Group:
     rows: list[Row]
     more: int
     in_use: IssuedToken | None
+    since: float | None
     handovers: list[float]
 
 
@@ -79,7 +81,7 @@ def routes(site: Site) -> list[Route]:
         query = request.query_params
         name, chosen = query.get("name", ""), query.get("window", "fit")
         picture = Picture(
-            site.account, name=name, chosen=chosen, everything=query.get("rows") == "all"
+            site.account, name=name, chosen=chosen, everything=query.get("limit") == "all"
         )
         return site.page(
             request,
@@ -133,6 +135,18 @@ class Picture:
         return traffic.traffic_of((activity(token.id) for token in self._tokens), self.window)
 
     @property
+    def forgotten(self) -> bool:
+        """Whether they carried messages in this stretch whose seconds are not remembered."""
+        activity = self._account.usage.activity
+        stretches = (traffic.forgotten(token, activity(token.id)) for token in self._tokens)
+        return any(stretch and self.window.touches(stretch) for stretch in stretches)
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether there is any column to be seen."""
+        return any(self._rates.values())
+
+    @property
     def failed(self) -> Counter[int | None]:
         """Sends that were refused or not answered, by status; without a name asked for, of anybody."""
         ids = {token.id for token in self._tokens} if self._asked else None
@@ -159,24 +173,26 @@ class Picture:
 
     def _group(self, name: str, drawn: list[IssuedToken]) -> Group:
         named = self._wanted[name]
-        successions = timeline.successions(named)
+        graces = timeline.graces(named, self._now)
+        in_use = next((t for t in named if self._stages[t.id] is Stage.CURRENT), None)
         return Group(
             id=named[0].id,
             name=name,
-            rows=[self._row(token, successions.get(token.id)) for token in reversed(drawn)],
+            rows=[self._row(token, graces.get(token.id, [])) for token in reversed(drawn)],
             more=len(named) - len(drawn),
-            in_use=next((t for t in named if self._stages[t.id] is Stage.CURRENT), None),
+            in_use=in_use,
+            since=_since(in_use, graces),
             handovers=[
-                self.window.place(at) for at in successions.values() if self.window.holds(at)
+                self.window.place(at) for at in timeline.handovers(named) if self.window.holds(at)
             ],
         )
 
-    def _row(self, token: IssuedToken, succeeded: float | None) -> Row:
+    def _row(self, token: IssuedToken, grace: list[Span]) -> Row:
         return Row(
             token=token,
             stage=self._stages[token.id],
             ended_at=timeline.ended_at(token, self._now),
-            bars=timeline.bars(token, succeeded, self.window, self._now),
+            bars=timeline.bars(token, grace, self.window, self._now),
             marks=timeline.marks(token, self.window, self._now),
             columns=self._columns(token),
         )
@@ -188,11 +204,17 @@ class Picture:
         return traffic.columns(rates, used, self.window, self.bucket, self.highest)
 
 
+def _since(in_use: IssuedToken | None, graces: Mapping[str, list[Span]]) -> float | None:
+    if in_use is None:
+        return None
+    return max((end for _, end in graces[in_use.id]), default=in_use.promoted_at)
+
+
 def _by_name(tokens: Iterable[IssuedToken]) -> _ByName:
-    """The tokens of each account, by its name, oldest first."""
+    """The tokens of each name, oldest first."""
     by_name: defaultdict[str, list[IssuedToken]] = defaultdict(list)
     for token in tokens:
-        by_name[account_of(token.name)].append(token)
+        by_name[common_name(token.name)].append(token)
     return by_name
 
 
@@ -208,13 +230,13 @@ def _wanted(by_name: _ByName, names: list[str], asked: str, admin: str) -> _ByNa
 
 
 def _is_meant(name: str, asked: str) -> bool:
-    """Whether it is the account's name, as it is or as a form sends it, or the name of one of its tokens.
+    """Whether it is the common name, as it is or as a form sends it, or the name of one of its tokens.
 
     HTML cannot hold control characters: a form sends the pictures that are shown for them.
     """
     from cmzon_secrets.emulator.web.templates import visible
 
-    return account_of(asked) in (name, visible(name))
+    return common_name(asked) in (name, visible(name))
 
 
 def _all(by_name: _ByName) -> list[IssuedToken]:
@@ -223,8 +245,7 @@ def _all(by_name: _ByName) -> list[IssuedToken]:
 
 def _window(chosen: str, tokens: list[IssuedToken], drawn: list[IssuedToken], now: float) -> Window:
     if chosen not in WINDOWS:
-        known = ", ".join(WINDOWS)
-        raise Refusal(400, "Refused", f"window — {chosen[:20]!r} is not known; one of {known}")
+        raise invalid_request(f"window — unknown; known: {', '.join(WINDOWS)}")
     if chosen == "fit":
         return timeline.fitting(drawn, now)
     if chosen == "all":

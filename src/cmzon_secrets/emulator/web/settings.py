@@ -36,6 +36,13 @@ PATH = "/dashboard/tokens"
 SHOWN = 100
 """Tokens, or entries of one token's history, on a page that was not asked for all."""
 
+LABELS = {
+    "name": "Name",
+    "scopes": "Permissions",
+    "expires_in": "Seconds from now",
+    "allowed_ips": "IP allowlist",
+}
+"""What the form calls the fields of the request."""
 PERMISSIONS = {
     SEND: "Send messages.",
     MANAGE: "Make, list and revoke tokens: what a rotation needs.",
@@ -97,19 +104,22 @@ class Settings:
             token=token,
             value=self._account.tokens.value_of(token),
             body=body,
+            permissions=PERMISSIONS,
         )
 
     async def show(self, request: Request) -> Response:
         """Everything about one token but its value."""
         token = self._asked_for(request)
-        found = self._account.history.find(HistoryFilter(token=token.id), newest=SHOWN)
+        wanted = HistoryFilter(token_id=token.id)
+        found = self._account.history.find(wanted, newest=SHOWN + 1)
         return self._site.page(
             request,
             "token.html",
             token=token,
             stage=stages(self._account.tokens, self._account.clock.timestamp())[token.id],
             names={token.id: token.name for token in self._account.tokens},
-            events=[event for event in found if event.token_id == token.id],
+            events=found[-SHOWN:],
+            older=len(found) > SHOWN,
             meanings=EVENTS,
             permissions=PERMISSIONS,
         )
@@ -123,7 +133,7 @@ class Settings:
     async def expire(self, request: Request, form: Form) -> Response:  # noqa: ARG002  # it asks for no more
         """End a token's time."""
         token = self._asked_for(request)
-        self._account.usage.expire_now(token.id, self._site.origin(request))
+        self._account.expire(token.id, self._site.origin(request))
         return self._site.back_to(f"{PATH}/{token.id}", "expired")
 
     def _asked_for(self, request: Request) -> IssuedToken:
@@ -147,8 +157,8 @@ class Settings:
             tokens=found if listing.everything else found[:SHOWN],
             stages=stages(self._account.tokens, now),
             form=form,
-            refused=refused_field(refusal),
             refusal=refusal,
+            labels=LABELS,
             once=secrets.token_urlsafe(16),
             permissions=PERMISSIONS,
             expiries=EXPIRIES,
@@ -160,10 +170,10 @@ class Settings:
 class Listing:
     """Which tokens the list has, and in what order; newest first where names do not order it.
 
-    ``part`` is found in a name in any case, in an id, or in a fingerprint.
+    ``token`` is a part of a name, in any case, of an id, or of a fingerprint.
     """
 
-    part: str = ""
+    token: str = ""
     live_only: bool = False
     by_name: bool = False
     everything: bool = False
@@ -172,10 +182,10 @@ class Listing:
     def read(cls, query: Mapping[str, str]) -> Listing:
         """As a page's address asks for it; what it does not know it passes over."""
         return cls(
-            part=query.get("name", "").strip(),
+            token=query.get("token", "").strip(),
             live_only=query.get("live") == "1",
             by_name=query.get("order") == "name",
-            everything=query.get("all") == "1",
+            everything=query.get("limit") == "all",
         )
 
     def find(self, tokens: Iterable[IssuedToken], now: float) -> list[IssuedToken]:
@@ -187,8 +197,8 @@ class Listing:
         return wanted
 
     def _wants(self, token: IssuedToken, now: float) -> bool:
-        part = self.part.casefold()
-        named = part in token.name.casefold() or part in token.id or part in token.sha256[:16]
+        part = self.token.casefold()
+        named = part in token.name.casefold() or part in token.id or part in token.fingerprint
         return named and (token.live(now) or not self.live_only)
 
 
@@ -209,9 +219,3 @@ def _expires_in(form: Form) -> float | str | None:
         return form.number("expires")
     seconds = form.number("expires_in")
     return "" if seconds is None else seconds
-
-
-def refused_field(refusal: Refusal | None) -> str:
-    """The field that a refusal names; empty where it names none of the form's."""
-    name = (refusal.details or "").partition(" — ")[0] if refusal is not None else ""
-    return name if name in ("name", "scopes", "expires_in", "allowed_ips") else ""

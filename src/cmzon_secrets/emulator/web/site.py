@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property, wraps
 from http import HTTPStatus
@@ -22,8 +23,8 @@ from starlette.routing import Route
 
 from cmzon_secrets.emulator.account.account import Account
 from cmzon_secrets.emulator.account.history import Origin
-from cmzon_secrets.emulator.http.answers import Abort, Refusal
-from cmzon_secrets.emulator.http.guard import check_local
+from cmzon_secrets.emulator.http.answers import Abort, Refusal, not_written
+from cmzon_secrets.emulator.http.guard import check_local, own_address
 from cmzon_secrets.emulator.http.requests import LARGEST_BODY, client_address, read_body
 
 if TYPE_CHECKING:
@@ -31,7 +32,17 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-__all__ = ["Form", "Site"]
+__all__ = ["HOME", "PAGES", "SECURITY_HEADERS", "Form", "Site"]
+
+HOME = "/dashboard"
+PAGES = {
+    HOME: "Messages",
+    "/dashboard/tokens": "API Settings",
+    "/dashboard/rotation": "Rotation",
+    "/dashboard/rehearse": "Rehearse",
+    "/dashboard/audit": "Audit trail",
+}
+"""What the navigation leads to."""
 
 FOLDER = Path(__file__).parent
 SECURITY_HEADERS = {
@@ -87,7 +98,7 @@ class Site:
 
     def get(self, path: str, view: View) -> Route:
         """A page."""
-        return Route(path, self._guarded(view), methods=["GET"])
+        return Route(path, self.guarded(view), methods=["GET"])
 
     def post(self, path: str, act: Callable[[Request, Form], Awaitable[Response]]) -> Route:
         """What a form asks for. A Refusal from ``act`` has to be caught where the form is shown."""
@@ -95,7 +106,7 @@ class Site:
         async def taken(request: Request) -> Response:
             return await act(request, await self._form(request))
 
-        return Route(path, self._guarded(taken), methods=["POST"])
+        return Route(path, self.guarded(taken), methods=["POST"])
 
     def page(
         self, request: Request, template: str, *, status: int = 200, **context: Any
@@ -103,6 +114,34 @@ class Site:
         """A page in the common frame."""
         rendered = self._templates.get_template(template).render(**self._frame(request), **context)
         return HTMLResponse(rendered, status_code=status, headers=SECURITY_HEADERS)
+
+    def refused(self, request: Request, refusal: Refusal, **context: Any) -> Response:
+        """A page that says what was refused, and leads back to the one it is about."""
+        about = max((page for page in PAGES if request.scope["path"].startswith(page)), key=len)
+        context |= {"refusal": refusal, "about": about}
+        response = self.page(request, "refused.html", status=refusal.status, **context)
+        response.headers.update(refusal.headers)
+        return response
+
+    def guarded(self, view: View) -> View:
+        """``view``, for this machine alone; a Refusal from it is a page."""
+
+        @wraps(view)
+        async def guarded(request: Request) -> Response:
+            try:
+                check_local(request)
+            except Refusal as refusal:  # without a page: a foreign one learns nothing from it
+                return refusal.response()
+            try:
+                return await view(request)
+            except Refusal as refusal:
+                return self.refused(request, refusal)
+            except sqlite3.Error:
+                return self.refused(request, not_written())
+            except ClientDisconnect:
+                return Abort()
+
+        return guarded
 
     def origin(self, request: Request) -> Origin:
         """Who did it, for the audit trail."""
@@ -118,7 +157,7 @@ class Site:
     def _frame(self, request: Request) -> Mapping[str, Any]:
         account = self.account
         return {
-            "path": request.url.path,
+            "path": request.scope["path"],
             "query": dict(request.query_params),
             "done": request.query_params.get("done", ""),
             "csrf": self._csrf,
@@ -127,7 +166,8 @@ class Site:
             "version": account.changes.version,
             "faults": list(account.faults),
             "quota": account.messages.limits.quota,
-            "base_url": f"{request.url.scheme}://{request.headers['host']}",
+            "base_url": own_address(request),
+            "pages": PAGES,
         }
 
     @cached_property
@@ -135,22 +175,6 @@ class Site:
         from cmzon_secrets.emulator.web.templates import make_environment
 
         return make_environment(FOLDER / "templates")
-
-    def _guarded(self, view: View) -> View:
-        @wraps(view)
-        async def guarded(request: Request) -> Response:
-            try:
-                check_local(request)
-            except Refusal as refusal:  # without a page: a foreign one learns nothing from it
-                return refusal.response()
-            try:
-                return await view(request)
-            except Refusal as refusal:
-                return self.page(request, "refused.html", status=refusal.status, refusal=refusal)
-            except ClientDisconnect:
-                return Abort()
-
-        return guarded
 
     async def _form(self, request: Request) -> Form:
         body, complete = await read_body(request)
@@ -161,7 +185,7 @@ class Site:
                 body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"
             )
         except ValueError:
-            raise Refusal(400, "Refused", "The form cannot be read") from None
+            raise Refusal(400, "Refused", "The form cannot be read: load its page again") from None
         form = Form(pairs)
         if not hmac.compare_digest(form.get("csrf", "").encode(), self._csrf.encode()):
             raise Refusal(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -10,17 +11,32 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cmzon_secrets.emulator.account.stages import Stage
 from cmzon_secrets.emulator.clock import format_time
+from cmzon_secrets.emulator.web.curl import quoted
 
 __all__ = ["make_environment"]
 
-_PICTURES = {n: 0x2400 + n for n in range(0x20) if chr(n) not in "\n\t\r"} | {0x7F: 0x2421}
-"""Control characters, which HTML cannot hold, as the pictures that Unicode has of them."""
+_BIDI = dict(
+    zip(
+        (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
+        ("ALM", "LRM", "RLM", "LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"),
+        strict=True,
+    )
+)
+"""What turns the direction of writing, by Unicode's short names."""
+_PICTURES = {
+    **{n: chr(0x2400 + n) for n in range(0x20) if chr(n) not in "\n\t"},
+    **{n: f"⟨{n:02X}⟩" for n in range(0x80, 0xA0)},
+    **{n: f"⟨{name}⟩" for n, name in _BIDI.items()},
+    0x7F: "\u2421",
+}
+"""Control characters as the pictures that Unicode has of them, and those without one as ⟨marks⟩."""
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
+@cache
 def make_environment(folder: Path) -> Environment:
-    """Jinja, with everything escaped and nothing undefined passed over."""
+    """Jinja, with everything escaped and nothing undefined passed over; one for all who ask."""
     environment = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
@@ -31,6 +47,7 @@ def make_environment(folder: Path) -> Environment:
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # as the API documents them
     environment.filters |= {
         "visible": visible,
+        "quoted": quoted,
         "rfc3339": format_time,
         "clock_time": clock_time,
         "day": day,
@@ -41,7 +58,7 @@ def make_environment(folder: Path) -> Environment:
 
 
 def visible(text: str) -> str:
-    """``text`` with its control characters as pictures."""
+    """``text`` with every control character, which would not be seen, shown."""
     return text.translate(_PICTURES)
 
 

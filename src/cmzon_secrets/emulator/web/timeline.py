@@ -7,9 +7,8 @@ rendering fits every screen; moments are Unix seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import pairwise
 
 from cmzon_secrets.emulator.account.tokens import IssuedToken
 
@@ -17,14 +16,16 @@ __all__ = [
     "MARKS",
     "Bar",
     "Mark",
+    "Span",
     "Tick",
     "Window",
     "bars",
     "ended_at",
     "fitting",
+    "graces",
+    "handovers",
     "marks",
     "since_the_first",
-    "successions",
     "ticks",
     "trailing",
 ]
@@ -36,8 +37,13 @@ FITTED = 8
 MARGIN = 0.02
 """How much of a fitted window lies before its first moment."""
 MOST_TICKS = 9
+THINNEST = 0.6
+"""Percent; a bar that still grows has at least this width."""
 APART = 1.1
 """Percent; marks that are nearer are drawn side by side."""
+
+Span = tuple[float, float]
+"""From when to when."""
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 _STEPS = (
@@ -88,6 +94,10 @@ class Window:
     def holds(self, at: float) -> bool:
         """Whether a moment lies in it."""
         return self.start <= at <= self.end
+
+    def touches(self, other: Window) -> bool:
+        """Whether they have a moment in common."""
+        return self.start <= other.end and other.start <= self.end
 
     def place(self, at: float) -> float:
         """Where a moment lies, in percent; one outside lies at the edge."""
@@ -158,13 +168,44 @@ def _label(at: int, step: int, window: Window) -> str:
     return moment.strftime("%H:%M:%S" if step < MINUTE else "%H:%M")
 
 
-def successions(tokens: Iterable[IssuedToken]) -> dict[str, float]:
-    """When each token's successor took over, by the token's id; ``tokens`` are those of one name.
+def handovers(tokens: Iterable[IssuedToken]) -> list[float]:
+    """When the traffic moved on to another token; ``tokens`` are those of one name."""
+    return sorted(at for token in tokens if (at := token.promoted_at) is not None)[1:]
 
-    The successor is the next one that began to send.
+
+def graces(tokens: Iterable[IssuedToken], now: float) -> dict[str, list[Span]]:
+    """While which another one had taken over, by the token's id; ``tokens`` are those of one name.
+
+    One that began to send later has taken over for as long as it lives: once all of them are dead,
+    the token is in use again, as its stage says. What is dead itself is for ``bars`` to leave out.
     """
-    promoted = [(t.promoted_at, t.seq, t.id) for t in tokens if t.promoted_at is not None]
-    return {before[2]: after[0] for before, after in pairwise(sorted(promoted))}
+    away: list[Span] = []
+    found = {}
+    for promoted, _, token in _last_to_send_first(tokens):
+        found[token.id] = away
+        away = _joined((promoted, max(promoted, _sending_until(token, now))), away)
+    return found
+
+
+def _sending_until(token: IssuedToken, now: float) -> float:
+    """Never, for one that is dead although its end is still to come: the clock was set back."""
+    end = ended_at(token, now)
+    return end if end is not None else now if token.live(now) else 0.0
+
+
+def _last_to_send_first(tokens: Iterable[IssuedToken]) -> list[tuple[float, int, IssuedToken]]:
+    sending = [(at, t.seq, t) for t in tokens if (at := t.promoted_at) is not None]
+    return sorted(sending, key=lambda each: each[:2], reverse=True)
+
+
+def _joined(span: Span, later: list[Span]) -> list[Span]:
+    """``later``, in order and apart, with one before them all; what it touches becomes one with it."""
+    start, end = span
+    apart = 0
+    while apart < len(later) and later[apart][0] <= end:
+        end = max(end, later[apart][1])
+        apart += 1
+    return [(start, end), *later[apart:]]
 
 
 def ended_at(token: IssuedToken, now: float) -> float | None:
@@ -173,31 +214,41 @@ def ended_at(token: IssuedToken, now: float) -> float | None:
     return min((end for end in ends if end is not None and end <= now), default=None)
 
 
-def bars(token: IssuedToken, succeeded: float | None, window: Window, now: float) -> list[Bar]:
-    """The token's life, as far as it lies in the window."""
+def bars(token: IssuedToken, grace: Iterable[Span], window: Window, now: float) -> list[Bar]:
+    """The token's life, as far as it lies in the window; ``grace`` is its entry in ``graces``."""
     end = ended_at(token, now)
     last = now if end is None else end
-    parts = _parts(token, succeeded, last)
-    return [
+    found = [
         Bar(kind, start, stop, window.place(start), _width(window, start, stop))
-        for kind, start, stop in parts
+        for kind, start, stop in _parts(token, grace, last)
         if start <= stop and start <= window.end and stop >= window.start
     ]
+    return [*found[:-1], *map(_to_be_seen, found[-1:])] if end is None else found
+
+
+def _to_be_seen(bar: Bar) -> Bar:
+    """What a token does now is seen, however lately it began: it covers the end of what was before."""
+    if bar.width >= THINNEST:
+        return bar
+    return replace(bar, place=min(bar.place, 100 - THINNEST), width=THINNEST)
 
 
 def _parts(
-    token: IssuedToken, succeeded: float | None, last: float
+    token: IssuedToken, grace: Iterable[Span], last: float
 ) -> Iterator[tuple[str, float, float]]:
     if token.promoted_at is None:
         yield "waiting", token.created_at, last
         return
-    yield "waiting", token.created_at, min(token.promoted_at, last)
-    if succeeded is None:
-        yield "serving", token.promoted_at, last
-        return
-    yield "serving", token.promoted_at, min(succeeded, last)
-    if succeeded < last:
-        yield "grace", succeeded, last
+    at = min(token.promoted_at, last)
+    yield "waiting", token.created_at, at
+    for start, end in grace:
+        if start >= last:
+            break
+        yield "serving", at, start
+        at = min(end, last)
+        yield "grace", start, at
+    if at < last:
+        yield "serving", at, last
 
 
 def _width(window: Window, start: float, stop: float) -> float:

@@ -12,9 +12,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 
+from cmzon_secrets.emulator.account.tokens import IssuedToken
 from cmzon_secrets.emulator.web.timeline import Window
 
-__all__ = ["WIDE", "Traffic", "bucket_for", "columns", "gathered", "tallest", "traffic_of"]
+__all__ = [
+    "WIDE",
+    "Traffic",
+    "bucket_for",
+    "columns",
+    "forgotten",
+    "gathered",
+    "tallest",
+    "traffic_of",
+]
 
 Activity = Mapping[int, int]
 
@@ -87,6 +97,14 @@ def columns(
         top = HIGH - ceil(HIGH * rate / highest)
         path.append(f"M{left} {HIGH}V{top}H{max(right, left + THIN)}V{HIGH}z")
     return "".join(path)
+
+
+def forgotten(token: IssuedToken, activity: Activity) -> Window | None:
+    """In what stretch a token carried messages whose seconds are not remembered any more."""
+    first, last = token.promoted_at, token.last_used_at
+    if first is None or last is None or sum(activity.values()) >= token.messages:
+        return None
+    return Window(first, max(first, min(activity, default=last)))
 
 
 def traffic_of(activities: Iterable[Activity], window: Window) -> Traffic:

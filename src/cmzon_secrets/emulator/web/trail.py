@@ -16,6 +16,8 @@ from cmzon_secrets.emulator.web.site import Site
 __all__ = ["routes"]
 
 SHOWN = 200
+LABELS = {"token": "Token", "event": "Event", "by": "By", "ip": "Address"}
+"""What the form calls its fields."""
 
 
 def routes(site: Site) -> list[Route]:
@@ -59,6 +61,7 @@ class _Trail:
             entries=entries,
             more=more,
             refusal=refusal,
+            labels=LABELS,
             meanings=EVENTS,
             names={token.id: token.name for token in account.tokens},
             messages=account.exchanges.known(e.request_id for e in entries if e.request_id),

@@ -4,11 +4,16 @@ import json
 import re
 import shlex
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from html import unescape
 from html.parser import HTMLParser
 
 import httpx2
 import pytest
+
+from cmzon_secrets.emulator.web import rehearsal
+from cmzon_secrets.examinations.api import examine_endpoint
 
 PAGE = "/dashboard/rehearse"
 ROUTE = "POST /v1/messages"
@@ -82,8 +87,11 @@ class Rehearsal:
         assert answer.status_code == 200, answer.text
         return answer.text
 
+    def form(self, label: str) -> Shown:
+        return Reader(self.html()).forms[label]
+
     def press(self, label: str, **changes: str) -> httpx2.Response:
-        form = Reader(self.html()).forms[label]
+        form = self.form(label)
         return self.api.http.post(form.action, data=form.fields | changes)
 
     def done(self, label: str, **changes: str) -> str:
@@ -130,6 +138,10 @@ def statuses(api, n):
     return [api.send().status_code for _ in range(n)]
 
 
+def date_of(answer: httpx2.Response) -> datetime:
+    return parsedate_to_datetime(answer.headers["date"])
+
+
 def text_of(html: str, element_id: str) -> str:
     """What a live region says."""
     part = re.search(rf'id="{element_id}".*?</(?:dl|section|table)>', html, re.DOTALL)[0]
@@ -147,14 +159,17 @@ CLICKS = [
 
 
 @pytest.mark.parametrize("label", CLICKS)
-def test_a_button_and_the_request_shown_with_it_do_the_same(page, label):
-    shown_label = label.replace("'", "&#39;")
-    command = page.request_of(shown_label)
-    page.done(label)
+def test_a_button_and_the_request_shown_with_it_do_the_same(page, api, label):
+    api.control("limits", per_second=7)
+    form, command = page.form(label), page.request_of(label.replace("'", "&#39;"))
+    api.control("limits", per_second=9)  # so that setting them to what they were does something
+    before = page.state()
+    api.http.post(form.action, data=form.fields)
     by_button = page.state()
-    page.api.control("reset")
+    api.control("reset")
+    api.control("limits", per_second=9)
     page.run(command)
-    assert page.state() == by_button
+    assert page.state() == by_button != before
 
 
 def test_a_burst_of_429_is_over_after_twenty_sends(page, api):
@@ -223,6 +238,8 @@ def test_every_field_of_the_form_is_a_field_of_the_fault(page, api):
             "count": 3,
             "probability": 0.5,
             "seed": 11,
+            "struck": 0,
+            "drawn": 0,
         }
     ]
 
@@ -242,34 +259,37 @@ def test_an_empty_field_is_left_to_the_emulator(page):
 
 
 @pytest.mark.parametrize(
-    ("changes", "named", "marked"),
+    ("changes", "told", "marked"),
     [
-        ({"status": "200"}, "status", "status"),
-        ({"kind": "reset", "status": "teapot"}, "status", "status"),
-        ({"kind": "teapot"}, "status", "kind"),
-        ({"kind": "late"}, "status", "kind"),
-        ({"kind": "late", "latency": "-1"}, "latency", "latency"),
-        ({"kind": "late", "latency": "4000"}, "latency", "latency"),
-        ({"kind": "reset", "retry_after": "1"}, "retry_after", "retry_after"),
-        ({"retry_after": "soon"}, "retry_after", "retry_after"),
-        ({"count": "0"}, "count", "count"),
-        ({"count": "many"}, "count", "count"),
-        ({"count": "1.5"}, "count", "count"),
-        ({"probability": "1.1"}, "probability", "probability"),
-        ({"probability": "nan"}, "probability", "probability"),
-        ({"seed": "-1"}, "seed", "seed"),
-        ({"seed": "9" * 5000}, "seed", "seed"),
-        ({"route": "POST /_emulator/reset"}, "route", "route"),
-        ({"token": "tok_unknown"}, "token", "token"),
+        ({"status": "200"}, "Or another status — a number from 400 to 599", "status"),
+        ({"kind": "reset", "status": "teapot"}, "Or another status — a number", "status"),
+        ({"kind": "reset", "status": "503"}, "Or another status — a connection that is", "status"),
+        ({"kind": "late", "status": "503"}, "Or another status — the true answer", "status"),
+        ({"kind": "teapot"}, "What happens — a number", "kind"),
+        ({"kind": "late"}, "Latency — seconds are missing", "latency"),
+        ({"kind": "late", "latency": "0"}, "Latency — seconds are missing", "latency"),
+        ({"kind": "late", "latency": "-1"}, "Latency — a number from 0 to 3,600", "latency"),
+        ({"kind": "late", "latency": "4000"}, "Latency — a number from 0 to 3,600", "latency"),
+        ({"kind": "reset", "retry_after": "1"}, "Retry after — it needs a status", "retry_after"),
+        ({"retry_after": "soon"}, "Retry after — a number", "retry_after"),
+        ({"count": "0"}, "How often — a number from 1 to 1,000,000,000 is needed", "count"),
+        ({"count": "many"}, "How often — a number", "count"),
+        ({"count": "1.5"}, "How often — a whole number", "count"),
+        ({"probability": "1.1"}, "Probability — a number from 0 to 1", "probability"),
+        ({"probability": "nan"}, "Probability — a number from 0 to 1", "probability"),
+        ({"seed": "-1"}, "Seed — a number from 0 to 9,007,199,254,740,992", "seed"),
+        ({"seed": "9" * 5000}, "Seed — a number", "seed"),
+        ({"route": "POST /_emulator/reset"}, "Route — ", "route"),
+        ({"token": "tok_unknown"}, "Token — unknown", "token"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
-def test_a_refused_fault_is_explained_beside_the_form_which_keeps_its_values(
-    page, changes, named, marked
+def test_a_refused_fault_is_explained_in_the_words_of_the_form_which_keeps_its_values(
+    page, changes, told, marked
 ):
     answer = page.press("Set the fault", **changes)
     assert answer.status_code == 400
-    assert re.search(rf'role="alert" id="faults-error">{named} — ', answer.text)
+    assert re.search(rf'role="alert" id="faults-error">{told}', answer.text)
     (invalid,) = re.findall(r'<(?:input|select) id="faults-(\w+)"[^>]*aria-invalid', answer.text)
     assert invalid == marked
     kept = Reader(answer.text).forms["Set the fault"].fields
@@ -295,6 +315,27 @@ def test_the_form_offers_the_live_tokens_the_newest_first(page, api):
     offered = re.findall(r'<option value="(tok_\w+)"', html)
     assert offered[:2] == [new["id"], old["id"]]
     assert dead["id"] not in offered
+    assert "<option disabled>" not in html
+
+
+def test_a_list_of_tokens_that_is_cut_says_so(page, api, monkeypatch):
+    monkeypatch.setattr(rehearsal, "TOKENS_OFFERED", 2)
+    newest = [api.issue()["id"] for _ in range(3)][:0:-1]
+    html = page.html()
+    assert re.findall(r'<option value="(tok_\w+)"', html) == newest
+    assert "<option disabled>the newest 2 of 4; a request takes any</option>" in html
+
+
+def test_what_a_page_says_was_done_stays_true_when_it_is_loaded_again(page, api):
+    api.fault(status=500, count=1)
+    statuses(api, 1)
+    assert "The fault was set." in page.html(f"{PAGE}?done=fault")
+
+
+def test_a_form_that_is_too_long_leads_back_to_its_page(page):
+    answer = page.press("Set the fault", seed="9" * 70_000)
+    assert answer.status_code == 413
+    assert f'<a href="{PAGE}">To Rehearse</a>' in answer.text
 
 
 @pytest.mark.parametrize("path", ["faults", "faults/flt_1/end", "limits", "clock", "snapshots"])
@@ -392,11 +433,18 @@ def test_limits_of_ones_own_hold_and_an_empty_field_lifts_one(page, api):
     )
 
 
+def test_a_request_that_wants_a_reset_and_a_status_is_refused_by_name(page, api):
+    fault = {"route": ROUTE, "reset": True, "status": 503}
+    details = api.details(api.http.post("/_emulator/faults", json=fault))
+    assert details.startswith("status — ")
+    assert page.faults() == []
+
+
 @pytest.mark.parametrize("bad", ["0", "-5", "1.5", "lots", "1e99", "inf"])
 def test_refused_limits_are_explained_beside_the_form_and_stay_as_they_were(page, bad):
     answer = page.press("Set the limits", per_day=bad)
     assert answer.status_code == 400
-    assert re.search(r'id="limits-error">per_day — ', answer.text)
+    assert re.search(r'id="limits-error">Messages a day — ', answer.text)
     assert Reader(answer.text).forms["Set the limits"].fields["per_day"] == bad
     assert page.limits() == (80, 10_000)
 
@@ -428,11 +476,29 @@ def test_the_request_that_goes_back_to_real_time_names_the_seconds(page):
     assert page.shift() == 0
 
 
+def test_the_date_of_every_answer_follows_the_clock(page, api):
+    page.done("+60 days")
+    ahead = [
+        date_of(api.http.get(path)) - datetime.now(UTC) for path in ("/v1/tokens", PAGE, "/no")
+    ]
+    assert all(abs(by - timedelta(days=60)) < timedelta(minutes=1) for by in ahead)
+    page.done("Back to real time")
+    assert abs(date_of(api.http.get(PAGE)) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_doctor_notices_that_the_clock_was_moved(page, api):
+    page.done("+1 hour")
+    findings = examine_endpoint(api.emulator.base_url, ca=None, now=datetime.now(UTC))
+    (clock,) = (finding for finding in findings if finding.check == "clock.api")
+    assert clock.severity == "problem"
+    assert "behind that of the API" in clock.message
+
+
 @pytest.mark.parametrize("bad", ["", "tomorrow", "1e12", "nan", "--5"])
 def test_a_refused_move_is_explained_beside_the_form_and_time_stays(page, bad):
     answer = page.press("Move the clock", advance=bad)
     assert answer.status_code == 400
-    assert re.search(r'id="clock-error">advance — ', answer.text)
+    assert re.search(r'id="clock-error">Move it by — ', answer.text)
     assert Reader(answer.text).forms["Move the clock"].fields["advance"] == bad
     assert page.shift() == 0
 
@@ -452,10 +518,37 @@ def test_a_snapshot_brings_back_what_was_and_is_forgotten_when_deleted(page, api
     assert "There is none." in page.done("Delete before")
 
 
+def test_a_snapshot_gets_a_fresh_name_and_taking_one_of_a_name_in_use_says_that_it_replaced(page):
+    assert page.form("Take a snapshot").fields["name"] == "snapshot-1"
+    assert "The snapshot was taken.<" in page.done("Take a snapshot")
+    assert page.form("Take a snapshot").fields["name"] == "snapshot-2"
+    page.done("Take a snapshot")
+    page.done("Delete snapshot-1")
+    assert page.form("Take a snapshot").fields["name"] == "snapshot-1"
+    html = page.done("Take a snapshot", name="snapshot-2")
+    assert "it replaced the one of that name" in html
+
+
+def test_to_restore_a_snapshot_is_one_more_step(page):
+    page.done("Take a snapshot", name="before")
+    asked = re.search(
+        r'<details class="sure" id="restore-before">.*?</details>', page.html(), re.DOTALL
+    )
+    assert "/snapshots/before/restore" in asked[0]
+    assert page.html().count('action="/dashboard/rehearse/snapshots/before/restore"') == 1
+
+
+def test_no_name_of_a_snapshot_makes_an_id_that_the_page_has_already(page):
+    for name in ("reset", "now", "heading", "name", "error", "faults"):
+        page.done("Take a snapshot", name=name)
+    ids = re.findall(r'\sid="([^"]*)"', page.html())
+    assert len(ids) == len(set(ids))
+
+
 def test_a_name_that_no_snapshot_can_have_is_refused_beside_the_form(page):
     answer = page.press("Take a snapshot", name="../secrets")
     assert answer.status_code == 400
-    assert re.search(r'id="snapshots-error">name — ', answer.text)
+    assert re.search(r'id="snapshots-error">Name — ', answer.text)
     assert Reader(answer.text).forms["Take a snapshot"].fields["name"] == "../secrets"
 
 

@@ -5,6 +5,7 @@ from html import unescape
 
 import pytest
 
+from cmzon_secrets.emulator import Emulator
 from cmzon_secrets.emulator.account.account import Account
 from cmzon_secrets.emulator.account.history import Origin
 from cmzon_secrets.emulator.account.record import FAILED_SENDS
@@ -117,6 +118,30 @@ class TestTheStoryOfARotation:
             api.control("clock", advance=seconds)
             assert figure(page(window="60"), "Failed sends")[0] == "0"
 
+    def test_one_that_is_in_use_again_is_called_current_and_drawn_as_that(self, api, page):
+        old, new = api.issue(), api.issue()
+        for token in (old, new):
+            api.send(token["token"])
+        api.revoke(new["id"])
+        html = page()
+        assert told(html, old["id"])[1] == "current"
+        assert kinds(html, old["id"], "life")[-1] == "serving"
+        assert "<title>current from " in row(html, old["id"]).rpartition('class="life')[2]
+        killed = told(html, new["id"])[7]
+        assert re.search(rf"carries the traffic since <time[^>]*>{killed}</time>", html)
+
+    def test_the_key_calls_a_bar_what_its_row_does(self, page):
+        key = page().partition("How to read it")[2]
+        words = re.findall(r"</svg> (\w+): [^<]+</li>", key)
+        assert words == ["pending", "current", "previous"]
+        assert "previous: in grace" in key
+
+    def test_the_scale_of_the_columns_is_told_where_there_are_any(self, api, page):
+        token = api.issue()
+        assert "a full one is" not in page()
+        api.send(token["token"])
+        assert "a full one is 1.0." in page()
+
     def test_no_token_is_in_the_page_and_no_way_to_run_anything(self, api, page):
         issued = api.issue()
         api.send(issued["token"])
@@ -170,7 +195,7 @@ class TestChoosing:
 
     def test_an_unknown_stretch_is_refused_by_name(self, page):
         html = unescape(page(status=400, window="<b>"))
-        assert "window — '<b>' is not known; one of fit, 60, 300, 900, all" in html
+        assert "window — unknown; known: fit, 60, 300, 900, all" in html
 
     def test_of_many_tokens_the_newest_twelve_are_drawn_and_the_others_are_a_click_away(
         self, api, page
@@ -180,6 +205,7 @@ class TestChoosing:
         assert drawn(html) == ids[:7:-1]
         assert "20 tokens;" in html
         more = unescape(re.search(r'<a href="([^"]+)">8 older ones of this name', html)[1])
+        assert "limit=all" in more
         assert drawn(api.http.get(more).text) == ids[::-1]
 
     def test_of_many_names_those_with_the_newest_tokens_are_drawn_and_the_others_linked(
@@ -212,6 +238,26 @@ class TestTheAccountsClock:
         api.control("clock", advance=-86400)
         for window in ("fit", "60", "all"):
             assert drawn(page(window=window)) == [issued["id"]]
+
+
+def test_after_a_restart_it_says_what_is_not_remembered_instead_of_that_there_was_nothing(
+    tmp_path, connect
+):
+    with Emulator(state=tmp_path) as emulator:
+        api = connect(emulator)
+        token = api.issue()
+        api.send(token["token"])
+    with Emulator(state=tmp_path) as emulator:
+        api = connect(emulator)
+        html = api.http.get(PAGE).text
+        assert "1 <tspan" in row(html, token["id"])
+        assert figure(html, "Messages a second") == ("0.0", "earlier ones are not remembered")
+        assert figure(html, "Longest pause") == ("—", "not remembered")
+        assert figure(html, "Failed sends") == ("0", "of more than 0 in this stretch")
+        assert "the seconds are not remembered" in html
+        api.control("clock", advance=600)
+        later = api.http.get(PAGE, params={"window": "60"}).text
+        assert figure(later, "Messages a second") == ("0.0", "none in this stretch")
 
 
 def test_failed_sends_are_found_without_a_look_at_the_requests_that_did_not_fail():

@@ -1,9 +1,13 @@
 """API Settings: the form that makes a token, the one answer that shows its value, list and pages."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -17,6 +21,7 @@ FILLED = {
     "expires_in": "",
     "allowed_ips": "127.0.0.1\r\n10.0.0.0/8",
 }
+PYTHONPATH = {name: value for name, value in os.environ.items() if name == "PYTHONPATH"}
 VOID = {"meta", "link", "input", "img", "br"}
 
 
@@ -98,6 +103,15 @@ def topics(page: Page) -> set[str]:
     return set(str(page.one("body").attributes["data-topics"]).split())
 
 
+def events(page: Page) -> list[Element]:
+    """The history on a token's page, newest first."""
+    return [li for li in page.all("li") if "id" in li.attributes]
+
+
+def words(element: Element) -> list[str]:
+    return element.text.split()
+
+
 def entries(api: Any, **query: str) -> list[dict[str, Any]]:
     return api.call("GET", "/v1/tokens", params=query).json()["data"]
 
@@ -150,7 +164,7 @@ class TestGenerating:
         self, api: Any, expires: str, seconds: str, expected: int | None
     ) -> None:
         answer = generate(api, look(api), expires=expires, expires_in=seconds)
-        times = Page(answer.text).all("time")
+        times = [e for e in Page(answer.text).all("time") if "data-until" in e.attributes]
         made = api.emulator.stats()["tokens"]["live"]
         assert (answer.status_code, made) == (201, 2)
         if expected is None:
@@ -163,23 +177,23 @@ class TestGenerating:
     @pytest.mark.parametrize(
         ("changed", "control", "complaint"),
         [
-            ({"name": ""}, {"id": "name"}, "name — a string of 1 to 200 characters is needed"),
-            ({"name": "x" * 201}, {"id": "name"}, "name — a string of 1 to 200 characters"),
-            ({"scopes": []}, {"value": "messages:send"}, "scopes — at least one is needed"),
-            ({"scopes": ["root"]}, {"value": "audit:read"}, "scopes — unknown scope 'root'"),
-            ({"expires": "custom"}, {"id": "seconds"}, "expires_in — a number is needed"),
+            ({"name": ""}, {"id": "name"}, "Name — a string of 1 to 200 characters is needed"),
+            ({"name": "x" * 201}, {"id": "name"}, "Name — a string of 1 to 200 characters"),
+            ({"scopes": []}, {"value": "messages:send"}, "Permissions — at least one is needed"),
+            ({"scopes": ["root"]}, {"value": "audit:read"}, "Permissions — unknown scope 'root'"),
+            ({"expires": "custom"}, {"id": "seconds"}, "Seconds from now — a number is needed"),
             (
                 {"expires": "custom", "expires_in": "soon"},
                 {"id": "seconds"},
-                "expires_in — a number is needed",
+                "Seconds from now — a number is needed",
             ),
             (
                 {"expires": "custom", "expires_in": "0"},
                 {"id": "seconds"},
-                "expires_in — a number from 1 to",
+                "Seconds from now — a number from 1 to",
             ),
-            ({"expires": "never"}, {"id": "seconds"}, "expires_in — a number is needed"),
-            ({"allowed_ips": "10.0.0.300"}, {"id": "allowed"}, "allowed_ips — '10.0.0.300' is"),
+            ({"expires": "never"}, {"id": "seconds"}, "Seconds from now — a number is needed"),
+            ({"allowed_ips": "10.0.0.300"}, {"id": "allowed"}, "IP allowlist — '10.0.0.300' is"),
         ],
     )
     def test_a_refusal_stands_beside_the_field_it_names_with_everything_kept(
@@ -213,6 +227,41 @@ class TestGenerating:
         again = api.call("POST", "/v1/tokens", content=body)
         assert again.json()["name"] == name
         assert again.json()["allowed_ips"] == ["127.0.0.1", "10.0.0.0/8"]
+
+
+class TestWhatComesNext:
+    def test_each_step_can_be_copied_and_works_in_a_fresh_shell(self, api: Any) -> None:
+        page = Page(generate(api, look(api)).text)
+        copied = [str(b.attributes["data-copy"]) for b in page.all("button", type="button")]
+        steps = {source: page.one("pre", id=source).text for source in copied if source != "value"}
+        keep = steps["keep"].splitlines()
+        assert [line.split()[-2:] for line in keep[::2]] == [
+            ["keygen", "emulator.key"],
+            ["cmzon-secrets", "put"],  # it takes what follows for the value: nothing does
+        ]
+        assert "CMZON_TOKEN_URI=" in keep[1]
+        assert f"export CMZON_BASE_URL={api.emulator.base_url}\n" in steps["send"]
+        assert steps["read"] == "read -rs CMZON_API_TOKEN && export CMZON_API_TOKEN"
+        assert "cmz_" not in "".join(steps.values())
+
+    def test_they_are_enough_to_keep_the_token_and_to_send_with_it(
+        self, api: Any, tmp_path: Path
+    ) -> None:
+        answer = generate(api, look(api))
+        page = Page(answer.text)
+        commands = "\n".join(page.one("pre", id=source).text for source in ("keep", "send"))
+        program = Path(sys.executable).parent
+        done = subprocess.run(
+            ["sh", "-euc", commands],
+            cwd=tmp_path,
+            env={"PATH": f"{program}:/usr/bin:/bin", **PYTHONPATH},
+            input=f"{value_in(answer)}\n",
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert api.messages() == 1
 
 
 class TestOnce:
@@ -303,11 +352,11 @@ class TestList:
         api.revoke(dead)
         codes = [code.text for code in look(api, f"{PATH}/{other}").all("code")]
         (digits,) = [code for code in codes if re.fullmatch(r"[0-9a-f]{16}", code)]
-        assert list(look(api, name="SHOP").rows()) == [dead, shop]
-        assert list(look(api, name="shop", live="1").rows()) == [shop]
-        assert list(look(api, name=other).rows()) == [other]
-        assert list(look(api, name=digits).rows()) == [other]
-        assert look(api, name="nobody").rows() == {}
+        assert list(look(api, token="SHOP").rows()) == [dead, shop]
+        assert list(look(api, token="shop", live="1").rows()) == [shop]
+        assert list(look(api, token=other).rows()) == [other]
+        assert list(look(api, token=digits).rows()) == [other]
+        assert look(api, token="nobody").rows() == {}
 
     def test_each_row_tells_what_the_traffic_shows(self, api: Any) -> None:
         old, new, waiting = api.issue(), api.issue(), api.issue()
@@ -354,7 +403,7 @@ class TestList:
 
     def test_of_more_than_a_hundred_the_newest_are_shown_with_a_link_to_all(self, api: Any) -> None:
         made = [api.issue()["id"] for _ in range(101)]
-        page = look(api, name="acme")
+        page = look(api, token="acme")
         assert list(page.rows()) == made[:0:-1]
         (link,) = [a for a in page.all("a") if a.text == "Show all 101"]
         everything = look(api, str(link.attributes["href"]))
@@ -382,22 +431,36 @@ class TestOneToken:
         token = api.issue()
         api.send(token["token"])
         page = look(api, f"{PATH}/{token['id']}")
-        assert [li.text.split()[1] for li in page.all("li") if "id" in li.attributes] == [
-            "Promoted",
-            "First",
-            "Issued",
-        ]
+        assert [words(li)[1] for li in events(page)] == ["Promoted", "First", "Issued"]
         links = {a.attributes["href"] for a in page.all("a")}
-        assert {f"/dashboard?token={token['id']}", f"/dashboard/audit?token={token['id']}"} <= links
+        assert {
+            f"/dashboard?token_id={token['id']}",
+            f"/dashboard/audit?token_id={token['id']}",
+        } <= links
 
-    def test_the_history_of_a_token_that_has_its_id_for_a_name_is_not_its_own(
+    def test_its_history_is_its_own_however_many_tokens_have_its_id_for_a_name(
         self, api: Any
     ) -> None:
         token = api.issue()
-        impostor = api.issue(name=token["id"])
-        api.revoke(impostor["id"])
+        for _ in range(101):
+            api.issue(name=token["id"])
         page = look(api, f"{PATH}/{token['id']}")
-        assert len([li for li in page.all("li") if "id" in li.attributes]) == 1
+        assert [words(li)[1] for li in events(page)] == ["Issued"]
+        assert "In the audit trail" in [a.text for a in page.all("a")]
+
+    def test_of_a_long_history_the_newest_hundred_are_shown_with_the_way_to_all(
+        self, api: Any
+    ) -> None:
+        token = api.issue(key="once")
+        for _ in range(101):
+            api.issue(key="once")
+        page = look(api, f"{PATH}/{token['id']}")
+        assert [words(li)[1] for li in events(page)] == ["Repeated"] * 100
+        assert "The newest 100." in page.one("section", aria_labelledby="history").text
+        (link,) = [a for a in page.all("a") if a.text == "All in the audit trail"]
+        everything = look(api, str(link.attributes["href"])).rows()
+        assert len(everything) == 102
+        assert f"{token['id']}" in list(everything.values())[-1]
 
     @pytest.mark.parametrize("action", ["revoke", "expire"])
     def test_an_action_kills_it_says_so_and_is_recorded_as_the_dashboards(
@@ -410,7 +473,7 @@ class TestOneToken:
         assert api.send(token["token"]).status_code == 401
         page = look(api, answer.headers["location"])
         assert page.one("p", **{"class": "notice"}).text
-        newest = next(li.text for li in page.all("li") if "id" in li.attributes)
+        newest = events(page)[0].text
         assert "by the token itself" in newest  # the late use
         assert "by dashboard from 127.0.0.1" in " ".join(page.one("ol").text.split())
         assert not page.all("button")  # nothing is left to be done
@@ -439,31 +502,30 @@ class TestOneToken:
             assert "cmz_mistaken" not in answer.text
 
 
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "\u202egnp.tnega\u2066",
-    "{{ 7*7 }}",
-    "é" * 200,
-]
+HOSTILE = {name: name for name in ("<script>alert(1)</script>", "{{ 7*7 }}", "é" * 200)} | {
+    '"><img src=x onerror=alert(1)>': '"><img src=x onerror=alert(1)>',
+    "\u202egnp.tnega\u2066": "⟨RLO⟩gnp.tnega⟨LRI⟩",
+}
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_name_is_shown_as_what_it_is_on_every_page(api: Any, name: str) -> None:
+@pytest.mark.parametrize(("name", "shown"), HOSTILE.items())
+def test_a_hostile_name_is_shown_as_what_it_is_on_every_page(
+    api: Any, name: str, shown: str
+) -> None:
     made = generate(api, look(api), name=name)
     refused = generate(api, look(api), name=name, allowed_ips="nonsense")
     pages = [
         Page(made.text),
         look(api),
         look(api, f"{PATH}/{generated_id(made)}"),
-        look(api, name=name),
+        look(api, token=name),
         Page(refused.text),
     ]
     for page in pages:
-        assert name in [bdi.text for bdi in page.all("bdi")]
+        assert shown in [bdi.text for bdi in page.all("bdi")]
         assert (len(page.all("script")), len(page.all("img"))) == (1, 1)
         assert not [e for e in page.elements if any(a.startswith("on") for a in e.attributes)]
-    assert pages[3].one("input", id="part").attributes["value"] == name
+    assert pages[3].one("input", id="token").attributes["value"] == name
     assert pages[4].one("input", id="name").attributes["value"] == name
 
 

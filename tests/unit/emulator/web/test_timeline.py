@@ -4,21 +4,29 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from cmzon_secrets.emulator.account.stages import Stage, stages
 from cmzon_secrets.emulator.account.tokens import IssuedToken
 from cmzon_secrets.emulator.web import timeline, traffic
 from cmzon_secrets.emulator.web.timeline import Window
 
 NOON = 1_700_049_600.0  # 2023-11-15 12:00:00 UTC
 HOUR, DAY = 3600.0, 86400.0
+DEAD = (Stage.REVOKED, Stage.EXPIRED)
+LIVES = st.tuples(st.integers(0, 9), st.sampled_from([1, 20]), st.sampled_from([None, 1, 4]))
+"""Seconds: from noon to its first message, and from there to its expiry and its revocation."""
 
 
 def token(seq: int = 1, created_at: float = NOON, **moments: Any) -> IssuedToken:
     return IssuedToken(seq, f"tok_{seq}", f"{seq:064}", "acme", (), (), created_at, **moments)
 
 
-def the_bars(of: IssuedToken, succeeded: float | None, window: Window, now: float) -> list[Any]:
-    return [(bar.kind, bar.start, bar.end) for bar in timeline.bars(of, succeeded, window, now)]
+def the_bars(of: IssuedToken, others: list[IssuedToken], window: Window, now: float) -> list[Any]:
+    """A token's bars among ``others`` of its name."""
+    grace = timeline.graces([of, *others], now).get(of.id, [])
+    return [(bar.kind, bar.start, bar.end) for bar in timeline.bars(of, grace, window, now)]
 
 
 class TestWindows:
@@ -74,18 +82,19 @@ class TestBars:
     window = Window(NOON - 100, NOON + 100)
 
     def test_one_that_never_sent_waits_until_now(self):
-        assert the_bars(token(), None, self.window, NOON + 50) == [("waiting", NOON, NOON + 50)]
+        assert the_bars(token(), [], self.window, NOON + 50) == [("waiting", NOON, NOON + 50)]
 
     def test_one_that_sends_waited_and_then_serves_until_now(self):
         sending = token(promoted_at=NOON + 5)
-        assert the_bars(sending, None, self.window, NOON + 50) == [
+        assert the_bars(sending, [], self.window, NOON + 50) == [
             ("waiting", NOON, NOON + 5),
             ("serving", NOON + 5, NOON + 50),
         ]
 
     def test_once_another_took_over_it_is_in_grace_until_it_is_revoked(self):
         replaced = token(promoted_at=NOON + 5, revoked_at=NOON + 40)
-        assert the_bars(replaced, NOON + 30, self.window, NOON + 50) == [
+        successor = token(2, promoted_at=NOON + 30)
+        assert the_bars(replaced, [successor], self.window, NOON + 50) == [
             ("waiting", NOON, NOON + 5),
             ("serving", NOON + 5, NOON + 30),
             ("grace", NOON + 30, NOON + 40),
@@ -93,7 +102,8 @@ class TestBars:
 
     def test_one_revoked_before_another_took_over_had_no_grace(self):
         killed = token(promoted_at=NOON + 5, revoked_at=NOON + 20)
-        assert the_bars(killed, NOON + 30, self.window, NOON + 50)[-1] == (
+        successor = token(2, promoted_at=NOON + 30)
+        assert the_bars(killed, [successor], self.window, NOON + 50)[-1] == (
             "serving",
             NOON + 5,
             NOON + 20,
@@ -101,18 +111,18 @@ class TestBars:
 
     def test_an_expiry_ends_it_only_once_it_has_come(self):
         expiring = token(expires_at=NOON + 40)
-        assert the_bars(expiring, None, self.window, NOON + 30)[-1][2] == NOON + 30
-        assert the_bars(expiring, None, self.window, NOON + 60)[-1][2] == NOON + 40
+        assert the_bars(expiring, [], self.window, NOON + 30)[-1][2] == NOON + 30
+        assert the_bars(expiring, [], self.window, NOON + 60)[-1][2] == NOON + 40
         assert timeline.ended_at(expiring, NOON + 39) is None
         assert timeline.ended_at(expiring, NOON + 40) == NOON + 40
 
     def test_what_is_over_before_the_window_begins_is_not_drawn(self):
         dead = token(created_at=NOON - 900, promoted_at=NOON - 800, revoked_at=NOON - 700)
-        assert the_bars(dead, None, self.window, NOON) == []
+        assert the_bars(dead, [], self.window, NOON) == []
 
     def test_bars_of_one_token_touch_and_stay_inside_the_picture(self):
         long_lived = token(created_at=NOON - 900, promoted_at=NOON - 50)
-        bars = timeline.bars(long_lived, NOON, self.window, NOON + 100)
+        bars = timeline.bars(long_lived, [(NOON, NOON + 100)], self.window, NOON + 100)
         assert [bar.kind for bar in bars] == ["waiting", "serving", "grace"]
         assert bars[0].place == 0
         for before, after in pairwise(bars):
@@ -120,19 +130,76 @@ class TestBars:
         assert bars[-1].place + bars[-1].width == pytest.approx(100)
 
 
-class TestSuccessions:
-    def test_the_successor_is_the_next_that_began_to_send(self):
+class TestWhoTookOver:
+    """Places in a name's story at which its traffic moved, and whose grace began or ended there."""
+
+    window = Window(NOON - 100, NOON + 100)
+
+    def test_traffic_moved_whenever_another_one_began_to_send(self):
         tokens = [
             token(1, promoted_at=NOON + 1),
             token(2),
             token(3, promoted_at=NOON + 9),
             token(4, promoted_at=NOON + 5),
         ]
-        assert timeline.successions(tokens) == {"tok_1": NOON + 5, "tok_4": NOON + 9}
+        assert timeline.handovers(tokens) == [NOON + 5, NOON + 9]
+        assert timeline.graces(tokens, NOON + 20) == {
+            "tok_1": [(NOON + 5, NOON + 20)],
+            "tok_4": [(NOON + 9, NOON + 20)],
+            "tok_3": [],
+        }
 
-    def test_of_two_in_the_same_moment_the_younger_succeeds(self):
+    def test_of_two_in_the_same_moment_the_younger_takes_over(self):
         tokens = [token(2, promoted_at=NOON), token(1, promoted_at=NOON)]
-        assert timeline.successions(tokens) == {"tok_1": NOON}
+        assert timeline.graces(tokens, NOON + 9) == {"tok_1": [(NOON, NOON + 9)], "tok_2": []}
+
+    def test_grace_ends_with_the_death_of_all_that_took_over(self):
+        tokens = [
+            token(1, promoted_at=NOON),
+            token(2, promoted_at=NOON + 10, revoked_at=NOON + 30),
+            token(3, promoted_at=NOON + 20, expires_at=NOON + 40),
+            token(4, promoted_at=NOON + 60, revoked_at=NOON + 70),
+        ]
+        assert timeline.graces(tokens, NOON + 90)["tok_1"] == [
+            (NOON + 10, NOON + 40),
+            (NOON + 60, NOON + 70),
+        ]
+
+    def test_one_that_is_in_use_again_is_drawn_in_use_again(self):
+        back = token(1, promoted_at=NOON + 5)
+        killed = token(2, promoted_at=NOON + 30, revoked_at=NOON + 40)
+        assert the_bars(back, [killed], self.window, NOON + 50) == [
+            ("waiting", NOON, NOON + 5),
+            ("serving", NOON + 5, NOON + 30),
+            ("grace", NOON + 30, NOON + 40),
+            ("serving", NOON + 40, NOON + 50),
+        ]
+
+    def test_one_that_is_in_use_again_since_a_moment_of_sixty_days_is_seen_to_be(self):
+        by_hand = token(1, promoted_at=NOON + 5)
+        rotated = token(2, promoted_at=NOON + 9, expires_at=NOON + 60 * DAY)
+        now = NOON + 60 * DAY + 5
+        grace = timeline.graces([by_hand, rotated], now)["tok_1"]
+        *_, before, last = timeline.bars(by_hand, grace, Window(NOON, now), now)
+        assert (before.kind, last.kind, last.width) == ("grace", "serving", timeline.THINNEST)
+        assert last.place + last.width == 100
+
+    @given(st.lists(LIVES, min_size=1, max_size=6))
+    def test_the_last_bar_of_the_one_in_use_says_so_and_no_other_live_ones_does(self, lives):
+        tokens = [
+            token(
+                seq,
+                promoted_at=NOON + promoted,
+                expires_at=NOON + promoted + expires,
+                revoked_at=None if revoked is None else NOON + promoted + revoked,
+            )
+            for seq, (promoted, expires, revoked) in enumerate(lives, 1)
+        ]
+        now = NOON + 9.5
+        found = timeline.graces(tokens, now)
+        for each, stage in zip(tokens, stages(tokens, now).values(), strict=True):
+            last = timeline.bars(each, found[each.id], self.window, now)[-1].kind
+            assert (last == "serving") == (stage is Stage.CURRENT) or stage in DEAD
 
 
 class TestMarks:
@@ -217,6 +284,13 @@ class TestTraffic:
 
     def test_a_handover_within_a_second_is_no_pause(self):
         assert traffic.traffic_of([{100: 9, 101: 4}, {101: 5, 102: 9}], Window(90, 200)).pause == 0
+
+    def test_what_was_sent_before_the_first_second_that_is_remembered_is_forgotten(self):
+        sent = token(promoted_at=NOON - 50, last_used_at=NOON - 10, messages=5)
+        assert traffic.forgotten(sent, {int(NOON) - 10: 5}) is None
+        assert traffic.forgotten(sent, {int(NOON) - 20: 4}) == Window(NOON - 50, NOON - 20)
+        assert traffic.forgotten(sent, {}) == Window(NOON - 50, NOON - 10)
+        assert traffic.forgotten(token(), {}) is None
 
     def test_without_two_seconds_there_is_nothing_to_say_of_pauses(self):
         assert traffic.traffic_of([{100: 9}], Window(90, 200)).pause is None

@@ -131,10 +131,34 @@ def test_a_token_is_found_by_its_id_and_so_is_what_a_token_did(trail, story, api
 
 def test_an_unknown_event_is_refused_beside_the_form_which_keeps_what_was_typed(trail, story):
     html = trail.html(400, event="stolen", token=HOSTILE)
-    assert re.search(r'role="alert" id="refusal">event — unknown; known: issued', html)
+    assert re.search(r'role="alert" id="refusal">Event — unknown; known: issued', html)
     assert re.search(r'<select id="event"[^>]*aria-invalid="true"', html)
     assert "<script>alert" not in html
     assert unescape(re.search(r'id="token"[^>]*value="([^"]*)"', html)[1]) == HOSTILE
+
+
+@pytest.mark.parametrize(
+    ("field", "label"), [("token", "Token"), ("by", "By"), ("ip", "Address"), ("event", "Event")]
+)
+@pytest.mark.parametrize("text", ["a" * 60_000, "_" * 30_000])
+def test_a_filter_too_long_to_be_meant_is_refused_beside_its_field(api, trail, field, label, text):
+    html = trail.html(400, **{field: text})
+    assert f'id="refusal">{label} — at most 200 characters' in html
+    assert re.findall(r'id="(\w+)"[^>]*aria-invalid', html) == [field]
+    refused = api.http.get(FILE, params={field: text})
+    assert api.details(refused).startswith(f"{field} — at most 200 characters")
+
+
+def test_the_entries_of_exactly_one_token_are_asked_for_by_token_id(trail, api):
+    one = api.issue(name="one")
+    other = api.issue(name=f"after {one['id']}")
+    assert {name for _, name in trail.events(token=one["id"])} == {"one", "after"}
+    assert {name for _, name in trail.events(token_id=one["id"])} == {"one"}
+    assert {entry["token_id"] for entry in trail.file(token_id=other["id"])} == {other["id"]}
+    html = trail.html(token_id=one["id"])
+    assert "Only of the token" in html
+    assert '<a href="/dashboard/audit">Of all tokens</a>' in html
+    assert f'type="hidden" name="token_id" value="{one["id"]}"' in html
 
 
 def test_the_request_of_a_message_leads_to_the_message_and_other_requests_lead_nowhere(

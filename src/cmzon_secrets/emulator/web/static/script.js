@@ -5,6 +5,8 @@
 
 const PATIENCE = 250; // milliseconds between two looks, at least
 const IDLE = 3; // and this many times what the last one took: a long page must not look all the time
+const LONGEST_REST = 2000; // but no longer than that
+const GLANCE = 5000; // between two looks of a hidden page at how much came
 const TOO_LONG = 15000; // milliseconds for one look
 const body = document.body;
 const live = document.getElementById("live");
@@ -85,14 +87,22 @@ function look() {
   if (again) return;
   looking = true;
   const began = performance.now();
+  fetchPage(location.href, (fresh) => {
+    try {
+      if (fresh) show(fresh);
+    } finally { // whatever went wrong with one look, there are others
+      setTimeout(rested, Math.min(LONGEST_REST, Math.max(PATIENCE, IDLE * (performance.now() - began))));
+    }
+  });
+}
+
+// The page at an address as a document, or null.
+function fetchPage(href, then) {
   const request = new XMLHttpRequest();
-  request.open("GET", location.href);
+  request.open("GET", href);
   request.responseType = "document";
   request.timeout = TOO_LONG;
-  request.onloadend = () => {
-    if (request.status === 200 && request.response) show(request.response);
-    setTimeout(rested, Math.max(PATIENCE, IDLE * (performance.now() - began)));
-  };
+  request.onloadend = () => then(request.status === 200 ? request.response : null);
   request.send();
 }
 
@@ -113,6 +123,7 @@ function show(fresh) {
   }
   if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
   renewForms(fresh.querySelector("input[name=csrf]")?.value);
+  count(fresh);
 }
 
 // The emulator may have been started anew since the page was loaded.
@@ -150,6 +161,26 @@ function say(state) {
   live.hidden = false;
   if (live.textContent !== state) live.textContent = state;
   live.dataset.state = state;
+}
+
+// --- what came meanwhile ---------------------------------------------------------------------
+
+// A hidden page of messages says in its title how many came since it was last looked at. It has no
+// stream, and glances at the smallest page there is.
+const title = document.title;
+const lastOf = (page) => Number(page.getElementById("inbox")?.dataset.last);
+let lookedAt = lastOf(document);
+
+function count(fresh) {
+  if (!document.hidden) lookedAt = lastOf(fresh);
+  const came = lastOf(fresh) - lookedAt;
+  document.title = came > 0 ? `(${came}) ${title}` : title;
+}
+
+function glance() {
+  if (document.hidden && !Number.isNaN(lookedAt)) {
+    fetchPage("/dashboard?limit=1", (fresh) => { if (fresh) count(fresh); });
+  }
 }
 
 // --- small things --------------------------------------------------------------------------
@@ -197,12 +228,15 @@ function tell(text) {
 
 // What works with a script only is hidden until there is one.
 function ready(root) {
-  for (const button of root.querySelectorAll("button[data-copy][hidden]")) button.hidden = false;
+  for (const part of root.querySelectorAll("[data-copy][hidden], [data-key][hidden]")) part.hidden = false;
 }
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-copy]");
   if (button) copy(document.getElementById(button.dataset.copy));
+  // A click anywhere on a message is one on its link, unless it ends a selection.
+  const message = event.target.closest("a") ? null : event.target.closest("#bubbles li");
+  if (message && getSelection().isCollapsed) message.querySelector("a")?.click();
 });
 
 document.addEventListener("keydown", (event) => {
@@ -216,6 +250,7 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) leave();
   else follow();
+  count(document);
 });
 
 // A page that was left by a link on it is found as it was left. Noted while it is scrolled: to ask when
@@ -225,6 +260,14 @@ for (const part of document.querySelectorAll("[data-keep-scroll]")) {
   part.addEventListener("scroll", () => sessionStorage.setItem(part.id, part.scrollTop), { passive: true });
 }
 
+// What a page says was done is said once: not again where it is loaded anew or kept as a bookmark.
+const address = new URL(location.href);
+if (address.searchParams.has("done")) {
+  address.searchParams.delete("done");
+  history.replaceState(history.state, "", address);
+}
+
 ready(document);
 setInterval(tick, 1000);
+setInterval(glance, GLANCE);
 follow();
