@@ -82,9 +82,8 @@ HARM = """(other) => {
 }"""
 """What a text has done to a page: nothing, as long as it is only text."""
 
-READ = (
-    """async (paths) => {
-  const harm = %s;
+READ = """async (paths) => {
+  const harm = HARM;
   const read = (path) => new Promise((done) => {
     const request = new XMLHttpRequest();
     request.open("GET", path);
@@ -97,9 +96,7 @@ READ = (
   const pages = {};
   for (const path of paths) pages[path] = await read(path);
   return pages;
-}"""
-    % HARM
-)
+}""".replace("HARM", HARM)
 """Has a page read others as the script reads them: their text, and the harm, by path. It takes a tenth
 of the time that it takes to open them."""
 

@@ -4,7 +4,6 @@ import threading
 import time
 from contextlib import closing
 
-import pytest
 from playwright.sync_api import expect
 
 from cmzon_secrets import Client, CMzonIssuer, RotationPolicy, Rotator, Token, TokenCache

@@ -54,12 +54,6 @@ _STEPS = (
 )
 
 
-def _first_use(token: IssuedToken) -> float | None:
-    """None where it was the first message, which has a mark of its own."""
-    used, promoted = token.first_used_at, token.promoted_at
-    return None if used is not None and promoted is not None and promoted - used < 1 else used
-
-
 def _last_use(token: IssuedToken) -> float | None:
     """A message is noted as a use just before it is accepted: the mark stands where it was."""
     used, promoted = token.last_used_at, token.promoted_at
@@ -69,7 +63,7 @@ def _last_use(token: IssuedToken) -> float | None:
 MARKS: dict[str, tuple[str, Callable[[IssuedToken], float | None]]] = {
     "issued": ("issued", lambda token: token.created_at),
     "verified": ("verified", lambda token: token.verified_at),
-    "first-used": ("first use", _first_use),
+    "first-used": ("first use", lambda token: token.first_used_at),
     "promoted": ("first message: promoted", lambda token: token.promoted_at),
     "last-used": ("last use", _last_use),
     "expired": ("expired", lambda token: token.expires_at),

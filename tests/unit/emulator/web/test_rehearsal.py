@@ -384,6 +384,11 @@ def test_ending_a_fault_that_was_used_up_meanwhile_is_no_error(page, api):
     assert api.http.post(form.action, data=form.fields).status_code == 303
 
 
+def test_the_banner_says_how_likely_a_fault_is(api, page):
+    api.fault(status=503, probability=0.3)
+    assert "status 503, 30 % of the time" in page.html("/dashboard")
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_has_a_banner_while_a_fault_is_in_force_and_none_once_it_is_used_up(
     page, api, path

@@ -80,7 +80,7 @@ class TestTheStoryOfARotation:
         assert drawn(html) == [new["id"], old["id"]]
         assert kinds(html, old["id"], "life") == ["waiting", "serving", "grace"]
         assert kinds(html, old["id"], "mark") == [
-            *("issued", "verified", "promoted", "last-used", "revoked", "refused"),
+            *("issued", "verified", "first-used", "promoted", "last-used", "revoked", "refused"),
         ]
         assert kinds(html, new["id"], "life") == ["waiting", "serving"]
         _, stage, *moments, messages, refused = told(html, old["id"])

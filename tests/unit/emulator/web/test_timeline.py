@@ -223,10 +223,10 @@ class TestMarks:
         expiring = token(created_at=NOON - 5, expires_at=NOON + 900)
         assert timeline.marks(expiring, self.window, NOON + 500) == []
 
-    def test_a_first_use_that_was_the_first_message_is_one_mark(self):
+    def test_a_first_use_is_marked_also_where_it_was_the_first_message(self):
         sending = token(first_used_at=NOON + 9.999, promoted_at=NOON + 10)
         kinds = [mark.kind for mark in timeline.marks(sending, self.window, NOON + 20)]
-        assert kinds == ["issued", "promoted"]
+        assert kinds == ["issued", "first-used", "promoted"]
 
     def test_those_of_the_same_moment_stand_side_by_side_in_their_order(self):
         quick = token(verified_at=NOON, promoted_at=NOON, last_used_at=NOON)
