@@ -115,7 +115,8 @@ class Kills:
 def accepted(folder):
     """Texts of the messages that the API took, in its order."""
     with closing(sqlite3.connect(folder / "emulator.db")) as db:
-        return [text for (text,) in db.execute("SELECT body FROM messages ORDER BY rowid")]
+        taken = "SELECT text, min(seq) FROM exchanges WHERE message_id IS NOT NULL GROUP BY message_id"
+        return [text for (text, _) in db.execute(f"{taken} ORDER BY min(seq)")]
 
 
 def keys_by_state(path):

@@ -19,7 +19,7 @@ PROGRAM = "cmzon-secrets"
 
 COMMANDS = {
     "quickstart": "See it all on this machine: messages flow while the token rotates.",
-    "emulator": "Serve the CMzon API on this machine, for trying and testing.",
+    "emulator": "Serve the CMzon API and its dashboard on this machine, for trying and testing.",
     "keygen": "Make a new key file.",
     "put": "Store a token made in the dashboard as CURRENT.",
     "get": "Show a token's metadata; its value only with --reveal.",
