@@ -128,9 +128,9 @@ def test_a_fault_of_no_route_is_told_which_routes_there_are(api, route):
     assert api.details(answer).startswith("route — one of POST /v1/messages, POST /v1/tokens, ")
 
 
-def test_a_new_fault_is_201_like_everything_that_is_made(api):
+def test_a_new_fault_is_200_as_it_was_before_it_had_an_id(api):
     fault = {"route": "POST /v1/messages", "status": 500}
-    assert api.http.post("/_emulator/faults", json=fault).status_code == 201
+    assert api.http.post("/_emulator/faults", json=fault).status_code == 200
 
 
 # --- one fault ------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class Rehearsing:
 
     async def _add_fault(self, request: Request) -> Response:
         fault = self._account.add_fault(await read_object(request), self._routes)
-        return success(fault.entry(), status=201)
+        return success(fault.entry())
 
     async def _list_faults(self, request: Request) -> Response:  # noqa: ARG002  # the router passes it
         return success({"data": [fault.entry() for fault in self._account.faults]})

@@ -96,7 +96,6 @@ OPERATIONS: dict[str, Operation] = {
     "POST /_emulator/faults": Operation(
         "addFault",
         "Put a fault in force",
-        status=201,
         answer="Fault",
         body="FaultWish",
         leads_to=(("endFault", "id", "$response.body#/id"),),
