@@ -115,7 +115,9 @@ class Kills:
 def accepted(folder):
     """Texts of the messages that the API took, in its order."""
     with closing(sqlite3.connect(folder / "emulator.db")) as db:
-        taken = "SELECT text, min(seq) FROM exchanges WHERE message_id IS NOT NULL GROUP BY message_id"
+        taken = (
+            "SELECT text, min(seq) FROM exchanges WHERE message_id IS NOT NULL GROUP BY message_id"
+        )
         return [text for (text, _) in db.execute(f"{taken} ORDER BY min(seq)")]
 
 
