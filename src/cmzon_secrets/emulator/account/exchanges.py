@@ -88,6 +88,15 @@ class Exchange:
         """Whether the API took the message; that it did may have been lost with the answer."""
         return self.message_id is not None
 
+    @property
+    def reason(self) -> str:
+        """The error that was answered, in the API's words; empty where none was."""
+        try:
+            error = json.loads(self.response_body)["error"]
+            return str(error.get("details") or error["message"])
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return ""
+
     def row(self) -> tuple[Any, ...]:
         """What the journal keeps."""
         return (

@@ -90,7 +90,8 @@ class TokenEvent:
 class HistoryFilter:
     """Which entries are wanted; an empty field wants all.
 
-    ``token_id`` is an id, ``token`` one too or a part of a name; ``by`` one of ``Origin``'s words, a token's id or its name.
+    ``token_id`` is an id, ``token`` one too or a part of a name; ``by`` one of ``Origin``'s words, a
+    token's id or its name.
     """
 
     token_id: str = ""

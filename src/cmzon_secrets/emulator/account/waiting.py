@@ -8,7 +8,6 @@ no more than a few. Only who has just looked pauses: a message after a silence i
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import replace
 
 from cmzon_secrets.emulator.account.account import Account
@@ -87,9 +86,4 @@ def _outcome(exchange: Exchange) -> str:
         answer = f"with status {exchange.status}"
     if exchange.accepted:
         return f"{answer}: {exchange.text[:SHOWN]!r}"
-    return f"{answer}: {_reason(exchange.response_body)}" if exchange.response_body else answer
-
-
-def _reason(body: str) -> str:
-    error = json.loads(body)["error"]
-    return str(error.get("details", error["message"]))
+    return f"{answer}: {exchange.reason}" if exchange.reason else answer

@@ -6,7 +6,6 @@ no more than it takes to choose it: the details have the whole of it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -109,16 +108,7 @@ def _remarks(exchange: Exchange) -> Iterator[str]:
     yield from exchange.notes
     told = any(note.startswith(REASONS) for note in exchange.notes)
     if not exchange.accepted and exchange.response_body and not told:
-        yield _reason(exchange.response_body)
-
-
-def _reason(answer: str) -> str:
-    """The error in the API's words; empty where what was kept is none."""
-    try:
-        error = json.loads(answer)["error"]
-        return str(error.get("details") or error["message"])
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return ""
+        yield exchange.reason
 
 
 def _cut(text: str, longest: int) -> str:

@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cmzon_secrets.emulator.account.stages import Stage
 from cmzon_secrets.emulator.clock import format_time
 from cmzon_secrets.emulator.web.curl import quoted
 
@@ -53,7 +52,7 @@ def make_environment(folder: Path) -> Environment:
         "day": day,
         "duration": duration,
     }
-    environment.globals |= {"Stage": Stage, "link": link}
+    environment.globals["link"] = link
     return environment
 
 
