@@ -20,6 +20,7 @@ def test_each_faulty_backend_fails_the_test_that_is_about_its_fault():
     expected = finds()
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider"]
+        + ["--hypothesis-seed=1"]  # what is found must not hang on luck
         + [f"{FAULTY}::{cls}::{test}" for cls, test in expected.items()],
         capture_output=True,
         check=False,
