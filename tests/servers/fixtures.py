@@ -12,3 +12,4 @@ from servers.redis import own_redis, redis_server  # noqa: F401  # fixtures
 from servers.sending_account import in_its_environment, sending_account  # noqa: F401  # fixtures
 from servers.strict_aws import strict_aws, strict_aws_server  # noqa: F401  # fixtures
 from servers.strict_kms import strict_kms, strict_kms_server  # noqa: F401  # fixtures
+from servers.terraform import terraform  # noqa: F401  # fixture

@@ -1,0 +1,4 @@
+# An application, with layout=split: CURRENT and nothing else.
+path "${mount}/data/${path}" {
+  capabilities = ["read"]
+}

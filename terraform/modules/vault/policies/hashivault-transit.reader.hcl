@@ -1,0 +1,4 @@
+# Whoever opens sealed files.
+path "${mount}/decrypt/${key}" {
+  capabilities = ["update"]
+}
