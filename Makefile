@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-fast test-long lint types format bench lambda screenshots clean
+.PHONY: help quickstart test test-fast test-long lint types format bench lambda terraform screenshots clean
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,14 +23,15 @@ test-fast: .venv/complete  ## the tests that take no more than a second or two e
 test-long: .venv/complete  ## the proofs of rotation at length: 500 kills, thousands of stories (half an hour)
 	CMZON_KILLS=500 CMZON_EXAMPLES=2000 $(BIN)/python -m pytest --timeout 3600 tests/faults/test_rotation_kills.py tests/unit/rotation/test_concurrent_rotators.py
 
-lint: .venv/complete  ## ruff: rules and format
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: .venv/complete  ## ruff, terraform fmt and checkov: rules and format
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python tools/infrastructure_lint.py
 
 types: .venv/complete  ## mypy --strict, and a second opinion on the public types
 	$(BIN)/mypy && $(BIN)/pyrefly check --preset strict --ignore missing-override-decorator --python-interpreter-path $(BIN)/python tests/typing/*.py
 
-format: .venv/complete  ## let ruff mend what it can
+format: .venv/complete  ## let ruff mend what it can, and terraform where it is installed
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+	@if command -v terraform >/dev/null; then terraform fmt -recursive terraform examples; fi
 
 bench: .venv/complete  ## print the figures of every benchmark
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
@@ -38,11 +39,14 @@ bench: .venv/complete  ## print the figures of every benchmark
 lambda: .venv/complete  ## dist/cmzon-secrets-lambda.zip for AWS Lambda [ADD="FILE…" WITH="PACKAGE…" ARCH=arm64]
 	@$(BIN)/python tools/lambda_zip.py $(ADD:%=--add %) $(WITH:%=--with %) $(if $(ARCH),--arch $(ARCH))
 
+terraform: .venv/complete  ## the tables in the Terraform modules' README, and their copies of policies, anew
+	@$(BIN)/python tools/terraform_docs.py
+
 screenshots: .venv/complete  ## docs/images anew, from a real rotation in a real browser (two minutes)
 	@$(BIN)/python tools/screenshots.py
 
 clean:  ## remove what was made here
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-checkov dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 .venv/usable: pyproject.toml

@@ -13,3 +13,4 @@ from servers.sending_account import in_its_environment, sending_account  # noqa:
 from servers.strict_aws import strict_aws, strict_aws_server  # noqa: F401  # fixtures
 from servers.strict_kms import strict_kms, strict_kms_server  # noqa: F401  # fixtures
 from servers.terraform import terraform  # noqa: F401  # fixture
+from servers.terraform_provider import published_provider  # noqa: F401  # fixture

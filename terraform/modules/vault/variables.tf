@@ -1,102 +1,133 @@
+# ── what it is called ───────────────────────────────────────────────────────────────────────────
+
 variable "name" {
-  description = "The account: its tokens at CMzon bear this name, and so do the policies and roles made here (`NAME-rotator`)."
+  description = "The account's name. Tokens are issued under it, and policies and roles made here are called `cmzon-NAME-…`."
   type        = string
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{0,46}[a-z0-9]$", var.name))
-    error_message = "name: Vault keeps the names of policies in lower case, and roles are named alike; use 2 to 48 letters a-z, digits and hyphens, a letter first."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,38}[a-z0-9]$", var.name))
+    error_message = "name: it becomes part of the names of policies and roles, which Vault keeps in lower case. Write 2 to 40 lower-case letters, digits and dashes, a letter first and no dash last."
   }
 }
 
-# Where the tokens lie
+# ── the secret ──────────────────────────────────────────────────────────────────────────────────
 
 variable "mount" {
-  description = "Path of the KV engine, version 2."
+  description = "Where the KV engine, version 2, is mounted."
   type        = string
   default     = "cmzon"
 
   validation {
     condition     = can(regex("^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", var.mount))
-    error_message = "mount: it becomes part of policies and URIs; use letters, digits, _ and -, with single slashes between the parts and none at the ends."
+    error_message = "mount: it becomes part of policies and URIs. Write letters, digits, _ and -, with single slashes between parts and none at the ends."
   }
 }
 
 variable "create_mount" {
-  description = "Make the engine, with `max_versions` and `cas_required`. `false`: it exists, and its settings are left alone."
+  description = "Make the engine, with the next two settings. false: there is one at `mount`, whose settings are left as they are."
   type        = bool
   default     = true
 }
 
-variable "path" {
-  description = "The token's secret within the mount. Default: `name`."
-  type        = string
-  default     = null
-
-  validation {
-    condition     = var.path == null ? true : can(regex("^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", var.path)) && !endswith(var.path, ".rotation")
-    error_message = "path: it becomes part of policies and URIs, and PATH.rotation is the other half of layout = \"split\"; use letters, digits, . _ and -, with single slashes between the parts, and another end than .rotation."
-  }
-}
-
-variable "admin_path" {
-  description = "The secret within the mount that holds the admin token, the one with `tokens:manage`. Several accounts may share it. Default: `PATH-admin`."
-  type        = string
-  default     = null
-
-  validation {
-    condition     = var.admin_path == null ? true : can(regex("^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", var.admin_path)) && !endswith(var.admin_path, ".rotation")
-    error_message = "admin_path: it becomes part of policies and URIs; use letters, digits, . _ and -, with single slashes between the parts, and another end than .rotation."
-  }
-
-  validation {
-    condition     = var.admin_path == null ? true : var.admin_path != coalesce(var.path, var.name)
-    error_message = "admin_path: whoever reads the token would read the admin token with it; name another secret than path."
-  }
-}
-
-variable "layout" {
-  description = "`single`: all stages in one secret. `split`: readers, and what copies whole secrets, cannot see PENDING and PREVIOUS."
-  type        = string
-  default     = "single"
-
-  validation {
-    condition     = contains(["single", "split"], var.layout)
-    error_message = "layout: the store knows two; use \"single\" or \"split\"."
-  }
-}
-
 variable "max_versions" {
-  description = "Versions that KV keeps of each secret. A rotation writes three; revoked tokens are worth nothing, but need not stay for ever."
+  description = "Versions that the engine keeps of each secret. A rotation writes three."
   type        = number
   default     = 4
 
   validation {
     condition     = var.max_versions >= 1 && var.max_versions <= 100 && floor(var.max_versions) == var.max_versions
-    error_message = "max_versions: 0 means 10 to Vault, and each version holds old tokens; use a whole number from 1 to 100."
+    error_message = "max_versions: each version holds tokens that were replaced, and 0 means ten to Vault. Write a whole number from 1 to 100."
   }
 }
 
 variable "cas_required" {
-  description = "KV refuses writes that do not say which version they replace. cmzon-secrets always says it; a write by hand needs `-cas=VERSION`."
+  description = "The engine refuses a write that does not say which version it replaces. cmzon-secrets always says it; by hand it is `vault kv put -cas=VERSION`."
   type        = bool
   default     = true
 }
 
-# Who may what
+variable "path" {
+  description = "The secret that holds the token, within the mount. Default: NAME."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.path == null ? true : can(regex("^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", var.path)) && !endswith(var.path, ".rotation")
+    error_message = "path: it becomes part of policies and URIs, and what ends in .rotation is the other half of a secret. Write letters, digits, ., _ and -, with single slashes between parts, and choose another end."
+  }
+}
+
+variable "layout" {
+  description = "How the stages are stored: `single`, all in one secret, or `split`, where readers cannot see PENDING and PREVIOUS."
+  type        = string
+  default     = "single"
+
+  validation {
+    condition     = contains(["single", "split"], var.layout)
+    error_message = "layout: the store knows two. Write \"single\" or \"split\"."
+  }
+}
+
+# ── the admin token, with which tokens are issued and revoked ───────────────────────────────────
+
+variable "admin_path" {
+  description = "The secret within the mount that holds a token with the scope tokens:manage. Several accounts may name the same one. Default: `PATH-admin`."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.admin_path == null ? true : can(regex("^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", var.admin_path)) && !endswith(var.admin_path, ".rotation")
+    error_message = "admin_path: it becomes part of policies and URIs. Write letters, digits, ., _ and -, with single slashes between parts, and another end than .rotation."
+  }
+
+  validation {
+    condition     = var.admin_path == null ? true : var.admin_path != coalesce(var.path, var.name)
+    error_message = "admin_path: whoever may read the token could read the admin token with it. Name another secret than path."
+  }
+}
+
+# ── who may read, who may rotate ────────────────────────────────────────────────────────────────
+
+variable "readers" {
+  description = "Kubernetes service accounts (`NAMESPACE:NAME`) that read the token and can do nothing else. Each namespace gets a role, `cmzon-NAME-reader-NAMESPACE`. Empty: no role, and the policy is for roles of yours."
+  type = object({
+    service_accounts = optional(set(string), [])
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for account in var.readers.service_accounts : can(regex("^[a-z0-9-]+:[a-z0-9.-]+$", account))])
+    error_message = "readers: service_accounts are written NAMESPACE:NAME, without wildcards."
+  }
+}
+
+variable "rotators" {
+  description = "Kubernetes service accounts (`NAMESPACE:NAME`, all of one namespace) that rotate the token, as `cmzon-NAME-rotator`. A rotator elsewhere has an AppRole: `approle`."
+  type = object({
+    service_accounts = optional(set(string), [])
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for account in var.rotators.service_accounts : can(regex("^[a-z0-9-]+:[a-z0-9.-]+$", account))])
+    error_message = "rotators: service_accounts are written NAMESPACE:NAME, without wildcards."
+  }
+
+  validation {
+    condition     = length(distinct([for account in var.rotators.service_accounts : split(":", account)[0]])) <= 1
+    error_message = "rotators: a role lets each of its names in from each of its namespaces. Name service accounts of one namespace."
+  }
+}
 
 variable "approle" {
-  description = <<-EOT
-    An AppRole for a rotator outside Kubernetes. `mount`: path of the auth method below `auth/`, which `create_mount` makes.
-    `secret_id_bound_cidrs` and `token_bound_cidrs`: from where to log in and to act (empty: from anywhere).
-    `secret_id_ttl` and `secret_id_num_uses`: how long a secret ID lives, and for how many logins (0: without end). Times are seconds.
-  EOT
+  description = "An AppRole for a rotator outside Kubernetes, `cmzon-NAME-rotator`. Times are seconds; 0 means without end. It makes no secret ID: `first_steps` says how to get one."
   type = object({
-    mount                 = optional(string, "approle")
+    mount                 = optional(string, "approle") # below auth/
     create_mount          = optional(bool, false)
-    secret_id_bound_cidrs = optional(list(string), [])
-    secret_id_ttl         = optional(number, 7776000)
-    secret_id_num_uses    = optional(number, 0)
-    token_bound_cidrs     = optional(list(string), [])
+    secret_id_ttl         = optional(number, 7776000) # 90 days
+    secret_id_num_uses    = optional(number, 0)       # every run logs in
+    secret_id_bound_cidrs = optional(set(string), []) # from where to log in; empty: anywhere
+    token_bound_cidrs     = optional(set(string), []) # from where to use what a login gave
     token_ttl             = optional(number, 1200)
     token_max_ttl         = optional(number, 86400)
   })
@@ -104,126 +135,152 @@ variable "approle" {
 
   validation {
     condition     = var.approle == null ? true : can(regex("^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", var.approle.mount))
-    error_message = "approle.mount: it is the path below auth/ and becomes part of URIs; use letters, digits, _ and -, with single slashes between the parts and none at the ends."
+    error_message = "approle: mount is the path below auth/ and becomes part of URIs. Write letters, digits, _ and -, with single slashes between parts and none at the ends."
   }
 
   validation {
-    condition     = var.approle == null ? true : alltrue([for cidr in concat(var.approle.secret_id_bound_cidrs, var.approle.token_bound_cidrs) : can(cidrhost(cidr, 0))])
-    error_message = "approle: secret_id_bound_cidrs and token_bound_cidrs are networks; write each as ADDRESS/BITS, one machine as 192.0.2.7/32."
+    condition     = var.approle == null ? true : alltrue([for range in setunion(var.approle.secret_id_bound_cidrs, var.approle.token_bound_cidrs) : can(cidrhost(range, 0))])
+    error_message = "approle: bound CIDRs are ranges. Write \"203.0.113.0/24\", and one machine as \"203.0.113.7/32\"."
+  }
+
+  validation {
+    condition     = var.approle == null ? true : var.approle.secret_id_ttl >= 0 && var.approle.secret_id_num_uses >= 0
+    error_message = "approle: secret_id_ttl and secret_id_num_uses cannot be negative. Write 0 for without end."
   }
 
   validation {
     condition     = var.approle == null ? true : var.approle.token_ttl >= 60 && var.approle.token_ttl <= var.approle.token_max_ttl
-    error_message = "approle.token_ttl: a run must be able to end with the token it began with; use 60 seconds or more, and no more than token_max_ttl."
-  }
-
-  validation {
-    condition     = var.approle == null ? true : var.approle.secret_id_num_uses >= 0 && var.approle.secret_id_ttl >= 0
-    error_message = "approle: secret_id_num_uses and secret_id_ttl cannot be negative; 0 means without end."
+    error_message = "approle: a run ends with the login it began with. Write a token_ttl of 60 and more, not above token_max_ttl."
   }
 }
 
 variable "kubernetes" {
-  description = <<-EOT
-    Roles for pods. `rotator`: the service account that rotates. `readers`: role name → service accounts that read the token, and nothing else;
-    the role is called `NAME-reader-KEY`. `audience`: what the pods' tokens must be made for. `mount`: path of the auth method below `auth/`.
-    `cluster`: the auth method is made anew for this cluster; where `ca_cert` is null, Vault runs in it and uses its own service account.
-  EOT
+  description = "The auth method of the cluster, for `readers` and `rotators`. Default: there is one at `auth/kubernetes`. With `cluster` it is made; without `ca_cert`, Vault runs in that cluster."
   type = object({
-    mount    = optional(string, "kubernetes")
-    audience = optional(string, "vault")
-    cluster = optional(object({
-      host    = string
-      ca_cert = optional(string)
-      issuer  = optional(string)
-    }))
-    rotator = optional(object({
-      namespace       = string
-      service_account = optional(string, "cmzon-secrets")
-    }))
-    readers = optional(map(object({
-      namespaces       = list(string)
-      service_accounts = list(string)
-    })), {})
+    mount         = optional(string, "kubernetes") # below auth/
+    audience      = optional(string, "vault")      # what the pods' tokens are made for
     token_ttl     = optional(number, 1200)
     token_max_ttl = optional(number, 86400)
+    cluster = optional(object({
+      host    = string           # https://… of its API
+      ca_cert = optional(string) # PEM
+      issuer  = optional(string)
+    }))
   })
-  default = null
+  default = {}
 
   validation {
-    condition     = var.kubernetes == null ? true : can(regex("^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", var.kubernetes.mount))
-    error_message = "kubernetes.mount: it is the path below auth/ and becomes part of URIs; use letters, digits, _ and -, with single slashes between the parts and none at the ends."
+    condition     = can(regex("^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", var.kubernetes.mount))
+    error_message = "kubernetes: mount is the path below auth/ and becomes part of URIs. Write letters, digits, _ and -, with single slashes between parts and none at the ends."
   }
 
   validation {
-    condition     = var.kubernetes == null ? true : length(var.kubernetes.audience) > 0
-    error_message = "kubernetes.audience: without one, a token that a pod made for another service would be taken here; name the audience that the pods ask for, as \"vault\"."
+    condition     = length(var.kubernetes.audience) > 0
+    error_message = "kubernetes: without an audience, a token that a pod made for another service would be taken here. Write the one the pods ask for, such as \"vault\"."
   }
 
   validation {
-    condition = var.kubernetes == null ? true : alltrue(flatten([
-      for reader in values(var.kubernetes.readers) : [
-        length(reader.namespaces) > 0,
-        length(reader.service_accounts) > 0,
-        !contains(concat(reader.namespaces, reader.service_accounts), "*"),
-      ]
-    ]))
-    error_message = "kubernetes.readers: \"*\" lets every pod read the token; name the namespaces and service accounts of each reader."
+    condition     = var.kubernetes.token_ttl >= 60 && var.kubernetes.token_ttl <= var.kubernetes.token_max_ttl
+    error_message = "kubernetes: a run ends with the login it began with. Write a token_ttl of 60 and more, not above token_max_ttl."
   }
 
   validation {
-    condition     = var.kubernetes == null ? true : try(var.kubernetes.rotator.namespace, "") != "*" && try(var.kubernetes.rotator.service_account, "") != "*"
-    error_message = "kubernetes.rotator: \"*\" lets every pod rotate and read the admin token; name the one namespace and service account."
-  }
-
-  validation {
-    condition     = var.kubernetes == null ? true : alltrue([for key in keys(var.kubernetes.readers) : can(regex("^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", key))])
-    error_message = "kubernetes.readers: each key becomes part of the name of a role; use letters a-z, digits and hyphens."
-  }
-
-  validation {
-    condition     = var.kubernetes == null ? true : startswith(try(var.kubernetes.cluster.host, "https://"), "https://")
-    error_message = "kubernetes.cluster.host: Vault sends the pods' tokens there; use the https:// address of the cluster's API."
-  }
-
-  validation {
-    condition     = var.kubernetes == null ? true : var.kubernetes.token_ttl >= 60 && var.kubernetes.token_ttl <= var.kubernetes.token_max_ttl
-    error_message = "kubernetes.token_ttl: a run must be able to end with the token it began with; use 60 seconds or more, and no more than token_max_ttl."
+    condition     = var.kubernetes.cluster == null ? true : startswith(var.kubernetes.cluster.host, "https://")
+    error_message = "kubernetes: Vault sends the pods' tokens to cluster.host. Write the https:// address of the cluster's API."
   }
 }
 
+# ── a key for sealed files ──────────────────────────────────────────────────────────────────────
+
 variable "transit" {
-  description = <<-EOT
-    A transit key for sealed files (`file:PATH?key=KEY_URI`). `create_mount` makes the engine at `mount`. `key`: default `name`.
-    `auto_rotate_period`: seconds, 0 for never; older versions go on opening what they sealed. `deletion_allowed`: before the key can be destroyed.
-  EOT
+  description = "A transit key for sealed files (`file:PATH?key=KEY_URI`), which the rotator may use. Its older versions go on opening what they sealed."
   type = object({
     mount              = optional(string, "transit")
     create_mount       = optional(bool, false)
-    key                = optional(string)
+    key                = optional(string) # default: NAME
     type               = optional(string, "aes256-gcm96")
-    auto_rotate_period = optional(number, 7776000)
-    deletion_allowed   = optional(bool, false)
+    auto_rotate_period = optional(number, 7776000) # seconds, 90 days; 0: never
+    deletion_allowed   = optional(bool, false)     # to be applied before the key can be destroyed
   })
   default = null
 
   validation {
-    condition     = var.transit == null ? true : can(regex("^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", var.transit.mount))
-    error_message = "transit.mount: it becomes part of policies and URIs; use letters, digits, _ and -, with single slashes between the parts and none at the ends."
-  }
-
-  validation {
-    condition     = var.transit == null ? true : can(regex("^[A-Za-z0-9_-]+$", coalesce(var.transit.key, var.name)))
-    error_message = "transit.key: it becomes part of policies and URIs; use letters, digits, _ and -."
+    condition     = var.transit == null ? true : can(regex("^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", var.transit.mount)) && can(regex("^[A-Za-z0-9_-]+$", coalesce(var.transit.key, "default")))
+    error_message = "transit: mount and key become part of policies and URIs. Write letters, digits, _ and -, and slashes in the mount alone."
   }
 
   validation {
     condition     = var.transit == null ? true : contains(["aes256-gcm96", "aes128-gcm96", "chacha20-poly1305"], var.transit.type)
-    error_message = "transit.type: sealed files need a key that binds associated data; use \"aes256-gcm96\", \"aes128-gcm96\" or \"chacha20-poly1305\"."
+    error_message = "transit: a sealed file's key must bind associated data. Write the type \"aes256-gcm96\", \"aes128-gcm96\" or \"chacha20-poly1305\"."
   }
 
   validation {
     condition     = var.transit == null ? true : var.transit.auto_rotate_period == 0 || var.transit.auto_rotate_period >= 3600
-    error_message = "transit.auto_rotate_period: Vault takes an hour or more; use 3600 seconds at least, or 0 for never."
+    error_message = "transit: Vault rotates a key once an hour at most. Write an auto_rotate_period of 3600 and more, or 0 for never."
   }
+}
+
+# ── how it rotates ──────────────────────────────────────────────────────────────────────────────
+
+variable "rotation" {
+  description = "The policy, in the words of `cmzon-secrets.toml`: durations are \"30d\", \"24h\", \"90s\"."
+  type = object({
+    rotate_every     = optional(string, "30d")
+    grace            = optional(string, "24h")
+    scopes           = optional(list(string), ["messages:send"])
+    expires_in       = optional(string)
+    renew_before     = optional(string)
+    reader_ttl       = optional(string)
+    request_deadline = optional(string)
+    revoke_limit     = optional(string)
+    orphan_age       = optional(string)
+    allowed_ips      = optional(list(string), [])
+  })
+  default = {}
+
+  validation {
+    condition = alltrue([
+      for field in ["rotate_every", "grace", "expires_in", "renew_before", "reader_ttl", "request_deadline", "revoke_limit", "orphan_age"] :
+      var.rotation[field] == null || can(regex("^[1-9][0-9]*[smhd]$", var.rotation[field]))
+    ])
+    error_message = "rotation: a duration is a whole number and a unit: \"90s\", \"15m\", \"24h\", \"30d\"."
+  }
+
+  validation {
+    condition     = length(var.rotation.scopes) > 0 && alltrue([for scope in var.rotation.scopes : can(regex("^[^\\s,\"\\\\]+$", scope))])
+    error_message = "rotation: scopes is a list of one or more words, such as [\"messages:send\"]."
+  }
+
+  validation {
+    condition     = alltrue([for address in var.rotation.allowed_ips : can(cidrhost(strcontains(address, "/") ? address : "${address}/32", 0))])
+    error_message = "rotation: allowed_ips holds addresses or ranges, such as \"203.0.113.7\" or \"203.0.113.0/24\"."
+  }
+}
+
+variable "base_url" {
+  description = "The CMzon API. Default: the vendor's."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.base_url == null || can(regex("^https://[^\\s/?#@]+(/[^\\s?#]*)?$", var.base_url))
+    error_message = "base_url: tokens are sent there, so it is https:// and a host, without user, query or fragment."
+  }
+}
+
+variable "address" {
+  description = "Vault as the rotator and the readers reach it, for the outputs. Terraform itself goes where the provider says."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.address == null || can(regex("^https://[^\\s/?#@]+$", var.address))
+    error_message = "address: tokens are sent there. Write https:// and a host, with a port where it needs one, and nothing behind it."
+  }
+}
+
+variable "namespace" {
+  description = "Vault's namespace for the rotator and the readers, for the outputs: the `namespace` of the provider, where that has one."
+  type        = string
+  default     = null
 }

@@ -1,0 +1,130 @@
+"""A provider for Terraform, of published schemas: for modules whose provider cannot be had.
+
+Terraform checks a configuration against the schema by itself, so that what the real provider would
+refuse for its shape is refused here too. What a resource does is up to its `Actor`; one without an
+actor is kept nowhere, and what a provider computes of it is made up. ``TF_REATTACH_PROVIDERS`` tells
+Terraform where the provider listens; a binary is then neither looked for nor started::
+
+    with published_provider("vault", {"vault_mount": Mount()}, tree=module) as environment:
+        terraform(module, environment=environment).init()
+"""
+
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+
+import pytest
+
+from servers.terraform_schemas import published, types_in
+
+
+class Actor:
+    """What a resource does. Values are dictionaries by attribute and block; None is *not set*.
+
+    An answer may leave out what stays as it was; what the provider computes is null until it is
+    told. The text of an exception is the error that Terraform shows.
+    """
+
+    replaced_for = ()
+    """The attributes whose change needs a new resource; no published schema tells them."""
+
+    def create(self, values):
+        """Make what the configuration says, its write-only values included; what is known then."""
+        return {}
+
+    def read(self, state):
+        """How it is now, None where it is gone. Of a data source: what the configuration finds."""
+        return state
+
+    def update(self, state, values):
+        return {}
+
+    def delete(self, state):
+        pass
+
+
+class MadeUp(Actor):
+    """Kept nowhere: what is computed is of the right type and no more.
+
+    A text is another for each that is configured otherwise, and the same whenever it is asked for.
+    """
+
+    def __init__(self, type_, block):
+        self._type, self._block = type_, block
+
+    def create(self, values):
+        mark = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+        return self._filled(self._block, values, mark)
+
+    read = create
+
+    def update(self, state, values):
+        return self.create(values)
+
+    def _filled(self, block, values, mark):
+        filled = dict(values)
+        for name, attribute in block["attributes"].items():
+            if attribute["computed"] and values[name] is None:
+                filled[name] = self._value(name, attribute["type"], mark)
+        for name, nested in block["blocks"].items():
+            if nested["nesting"] != "single":
+                filled[name] = [self._filled(nested["block"], one, mark) for one in values[name]]
+        return filled
+
+    def _value(self, name, type_, mark):
+        if isinstance(type_, list):
+            return {} if type_[0] == "map" else []
+        return {"number": 0, "bool": False}.get(type_, f"{self._type}-{name}-{mark}")
+
+
+@pytest.fixture
+def published_provider():
+    """`serving`, as a fixture."""
+    return serving
+
+
+@contextmanager
+def serving(name, actors=None, *, tree=None, types=(), configured=lambda configuration: None):
+    """A context that serves the provider ``name``, and gives the environment for `Terraform`.
+
+    Served are the types with actors, those that the HCL below ``tree`` names, and ``types``. The
+    actor of a data source goes by ``"data.TYPE"``. ``configured`` is told the provider's own
+    configuration, before any resource is acted on.
+    """
+    pytest.importorskip("tf", reason="not run: terraform's plug-in protocol (no package tf)")
+    from servers.terraform_protocol import listening
+
+    actors = actors or {}
+    wanted = {type_.removeprefix("data.") for type_ in actors} | {*types}
+    wanted |= types_in(tree, name) if tree else set()
+    schemas = _only(published(name), wanted)
+    made_up = {
+        **{type_: MadeUp(type_, block) for type_, block in schemas["resources"].items()},
+        **{f"data.{type_}": MadeUp(type_, block) for type_, block in schemas["data"].items()},
+    }
+    with listening(schemas, {**made_up, **actors}, configured) as port:
+        yield {"TF_REATTACH_PROVIDERS": _reattach(name, port)}
+
+
+def _only(schemas, types):
+    """Without the thousands that nobody asked for: Terraform reads them anew at each command."""
+    kinds = {kind: schemas[kind] for kind in ("resources", "data")}
+    unknown = types.difference(*kinds.values())
+    assert not unknown, f"never published: {', '.join(sorted(unknown))}"
+    kept = {
+        kind: {type_: blocks[type_] for type_ in types & blocks.keys()}
+        for kind, blocks in kinds.items()
+    }
+    return {**schemas, **kept}
+
+
+def _reattach(name, port):
+    process = {
+        "Protocol": "grpc",
+        "ProtocolVersion": 6,
+        "Pid": os.getpid(),
+        "Test": True,  # it is not Terraform's to stop
+        "Addr": {"Network": "tcp", "String": f"127.0.0.1:{port}"},
+    }
+    return json.dumps({f"registry.terraform.io/hashicorp/{name}": process})
