@@ -117,6 +117,22 @@ def test_a_process_that_was_suspended_does_not_catch_up(connection):
     assert most_in_any_second(world.arrived) <= 80
 
 
+def test_the_last_message_of_the_day_that_misses_its_slot_is_sent_all_the_same(connection):
+    late = []
+    world = World(connection, 1, per_day=3, late=lambda: late.pop(0) if late else 0.0)
+    first = world.senders[0].send()
+    late[:] = [0.0, 0.0, 0.3]  # the last one sleeps past its slot
+    last = world.senders[0].send()
+    world.run(world.time.seconds + 3)
+    assert late == []
+    assert (first.error, last.error) == (None, None)
+    assert len(world.arrived) == 2
+    assert world.processes[0].usage(world.time.now()).sent_today == 3
+    one_more = world.senders[0].send()
+    world.run(world.time.seconds + 3)
+    assert isinstance(one_more.error, DailyLimitReached)
+
+
 def test_the_urgent_one_goes_first_in_its_process(connection):
     world = World(connection, 4)
     world.send_for_ever(20, until=6.0)

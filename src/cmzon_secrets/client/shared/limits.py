@@ -250,14 +250,25 @@ class SharedLimits(RateLimits):
             self.give_back(slot.day)
 
     def _another_slot(self, clock: Clock, ends: float) -> Steps[None]:
-        """For a message that was not ready in time. It was counted already, with its first slot."""
+        """For a message that was not ready in time; what it was counted goes back with the question."""
+        with self._lock:
+            day = self._day.ends
+            self.give_back(day)
         ticket = self._turns.join(HAD_ITS_TURN, clock.monotonic())
         try:
-            wait, day = yield from self._taken(ticket, clock, ends)
+            wait, _ = yield from self._taken(ticket, clock, ends)
+        except BaseException:
+            self._count_again(day)  # whoever gives up gives it back himself
+            raise
         finally:
             self._turns.leave(ticket)
-        self.give_back(day)
         yield Sleep(max(0.0, wait))
+
+    def _count_again(self, day: datetime) -> None:
+        with self._lock:
+            if day == self._day.ends:
+                self._day.sent += 1
+            self._line.report.count(1, day)
 
     # Redis
 
