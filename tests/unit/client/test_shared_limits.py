@@ -133,6 +133,22 @@ def test_the_last_message_of_the_day_that_misses_its_slot_is_sent_all_the_same(c
     assert isinstance(one_more.error, DailyLimitReached)
 
 
+def test_a_message_that_misses_its_slot_and_gives_up_is_given_back_once(connection):
+    late = []
+    world = World(connection, 1, per_day=3, late=lambda: late.pop(0) if late else 0.0)
+    world.senders[0].send()
+    late[:] = [0.0, 0.0, 0.3]
+    world.senders[0]._patience = 0.25
+    gone = world.senders[0].send()
+    world.run(world.time.seconds + 3)
+    assert isinstance(gone.error, RateLimited)
+    world.senders[0]._patience = 1e6
+    sent, refused = world.senders[0].send(), world.senders[0].send()
+    world.run(world.time.seconds + 3)
+    assert sent.error is None
+    assert isinstance(refused.error, DailyLimitReached)
+
+
 def test_the_urgent_one_goes_first_in_its_process(connection):
     world = World(connection, 4)
     world.send_for_ever(20, until=6.0)
