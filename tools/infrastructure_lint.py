@@ -39,27 +39,35 @@ def terraform_format() -> bool:
     return not done.returncode
 
 
-def checkov() -> bool:
+def checkov(home: Path = CHECKOV) -> bool:
     """Whether checkov finds nothing; a waiver is written beside what it is for, with its reason."""
-    if not _installed():
+    if not _installed(home):
         return _not_run(f"checkov (pip could not install version {CHECKOV_VERSION})")
     done = _run(
-        *(str(CHECKOV / "bin" / "checkov"), "--quiet", "--compact", "--skip-download"),
+        *(str(home / "bin" / "checkov"), "--quiet", "--compact", "--skip-download"),
         *("--framework", *FRAMEWORKS),
         *(word for folder in FOLDERS for word in ("--directory", folder)),
         LOG_LEVEL="ERROR",
+        stdout=subprocess.PIPE,
     )
-    return not done.returncode
+    print(done.stdout, end="")
+    unread = "Parsing errors:" in done.stdout
+    if unread:  # which checkov takes for a file without findings
+        print(
+            "error: checkov — could not read a file; by itself, with `--output json`, it says which"
+        )
+    return not done.returncode and not unread
 
 
-def _installed() -> bool:
+def _installed(home: Path) -> bool:
     """Whether our version is there, after an attempt to have it."""
-    stamp = CHECKOV / CHECKOV_VERSION
+    stamp = home / CHECKOV_VERSION
     if stamp.exists():
         return True
-    venv.create(CHECKOV, clear=True, with_pip=True)
+    venv.create(home, clear=True)
     done = _run(
-        *(str(CHECKOV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--retries=1"),
+        *(sys.executable, "-m", "pip", "--python", str(home / "bin" / "python")),
+        *("install", "--quiet", "--retries=1"),
         *("--disable-pip-version-check", f"checkov=={CHECKOV_VERSION}"),
         PIP_ROOT_USER_ACTION="ignore",
     )
@@ -73,9 +81,12 @@ def _not_run(what: str) -> bool:
     return True
 
 
-def _run(*command: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+def _run(
+    *command: str, stdout: int | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     sys.stdout.flush()  # what is run writes to the same place
-    return subprocess.run(command, cwd=ROOT, check=False, env={**os.environ, **environment})
+    settings = {**os.environ, **environment}
+    return subprocess.run(command, cwd=ROOT, check=False, env=settings, stdout=stdout, text=True)
 
 
 if __name__ == "__main__":

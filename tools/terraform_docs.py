@@ -24,19 +24,33 @@ BEGIN, END = "<!-- BEGIN_TF_DOCS -->", "<!-- END_TF_DOCS -->"
 KINDS = {"resource": "resource", "data": "data source", "ephemeral": "ephemeral resource"}
 
 
+class Misplaced(Exception):
+    """Something has no place, or a place that is not its own."""
+
+
 def main() -> None:
     """Write them, or say which are not as they would be written."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if one differs")
     check = parser.parse_args().check
-    stale = [found for module in modules(ROOT / "terraform") for found in outdated(module)]
+    settled = [settle(module, check=check) for module in modules(ROOT / "terraform")]
+    sys.exit(not all(settled))
+
+
+def settle(module: Path, *, check: bool) -> bool:
+    """Write what is outdated, or say so; whether there is nothing left to do."""
+    try:
+        stale = list(outdated(module))
+    except Misplaced as error:
+        print(f"error: {error}", file=sys.stderr)
+        return False
     for path, text in stale:
         if check:
-            print(f"{path.relative_to(ROOT)} is not as `make terraform` writes it")
+            print(f"{path} is not as `make terraform` writes it")
         else:
             path.write_text(text, encoding="utf-8")
-            print(path.relative_to(ROOT))
-    sys.exit(check and bool(stale))
+            print(path)
+    return not (check and stale)
 
 
 def modules(terraform: Path) -> list[Path]:
@@ -60,7 +74,7 @@ def readme(module: Path) -> tuple[Path, str]:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        sys.exit(f"error: {path} — the tables have no place; put the lines {BEGIN} and {END} there")
+        raise Misplaced(f"{path} — the tables have no place; put the lines {BEGIN} and {END} there")
     return path, f"{before}{begin}\n{tables(module)}\n{end}{after}"
 
 
@@ -69,7 +83,7 @@ def policies(module: Path) -> Iterator[tuple[Path, str]]:
     for copy in sorted(module.glob("policies/*")):
         original = PERMISSIONS / copy.name
         if not original.exists():
-            sys.exit(f"error: {copy} — permissions has no file of that name; keep others elsewhere")
+            raise Misplaced(f"{copy} — permissions has no file of that name; keep others elsewhere")
         yield copy, original.read_text(encoding="utf-8")
 
 
@@ -152,7 +166,7 @@ def _value(value: Expression | None) -> str:
     if "\n" not in value.text:
         return _code(value.text)
     escaped = html.escape(value.text, quote=False)
-    for sign in "|*`_\\":  # what Markdown would read in them
+    for sign in "|*`\\":  # what Markdown would read in them
         escaped = escaped.replace(sign, f"&#{ord(sign)};")
     return f"<pre>{escaped}</pre>".replace("\n", "<br/>")
 

@@ -23,8 +23,8 @@ MANAGED = ("resource", "data", "ephemeral")
 NAMED = (*MANAGED, "variable", "output", "module")
 
 SECRET = re.compile(
-    r"(\w+_)?(token|password|passphrase|secret|secret_id|secret_string|secret_value|access_key"
-    r"|connection_string|private_key|credentials?)(_wo)?"
+    r"(\w+_)?(token|password|passphrase|client_secret|secret_string|secret_value|access_key"
+    r"|connection_string|private_key|credentials?)(_wo)?|((app)?role_)?secret_id"
 )
 """Names of inputs and outputs that are secrets, not places of secrets."""
 

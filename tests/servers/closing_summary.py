@@ -1,4 +1,4 @@
-"""What every run says at its end: which real backends it went without."""
+"""What every run says at its end: what it went without."""
 
 from collections import Counter
 
@@ -8,7 +8,7 @@ PREFIX = "not run:"
 def pytest_terminal_summary(terminalreporter):
     reasons = Counter(filter(None, map(_reason, terminalreporter.stats.get("skipped", []))))
     if reasons:
-        terminalreporter.section("real backends that were not run")
+        terminalreporter.section("what was not run")
         for reason, tests in sorted(reasons.items()):
             terminalreporter.write_line(f"{reason} [{tests}]")
 

@@ -86,7 +86,6 @@ class Terraform:
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
-            "TMPDIR": str(self.folder),
             "TF_CLI_ARGS": "-no-color",
             "TF_IN_AUTOMATION": "1",
             "CHECKPOINT_DISABLE": "1",

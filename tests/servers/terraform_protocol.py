@@ -56,16 +56,18 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             data_source_schemas={type_: _schema(block) for type_, block in self._data.items()},
         )
 
-    # Terraform itself holds what is configured to the schema.
+    # Terraform itself holds a configuration to the schema, but for what only the provider may set.
 
     def ValidateProviderConfig(self, request, context):
         return pb.ValidateProviderConfig.Response()
 
     def ValidateResourceConfig(self, request, context):
-        return pb.ValidateResourceConfig.Response()
+        block, config = self._resources[request.type_name], _decoded(request.config)
+        return pb.ValidateResourceConfig.Response(diagnostics=_diagnostics(block, config))
 
     def ValidateDataResourceConfig(self, request, context):
-        return pb.ValidateDataResourceConfig.Response()
+        block, config = self._data[request.type_name], _decoded(request.config)
+        return pb.ValidateDataResourceConfig.Response(diagnostics=_diagnostics(block, config))
 
     def ConfigureProvider(self, request, context):
         response = pb.ConfigureProvider.Response()
@@ -146,9 +148,22 @@ def _refusing(response):
     try:
         yield
     except Exception as error:
-        response.diagnostics.add(
-            severity=pb.Diagnostic.ERROR, summary=str(error), detail=type(error).__name__
-        )
+        response.diagnostics.append(_diagnostic(str(error), type(error).__name__))
+
+
+def _diagnostic(summary, detail):
+    return pb.Diagnostic(severity=pb.Diagnostic.ERROR, summary=summary, detail=detail)
+
+
+def _diagnostics(block, config):
+    """A complaint about each value that is configured and is only ever told by the provider."""
+    for name, attribute in block["attributes"].items():
+        told_only = attribute["computed"] and not attribute["optional"]
+        if told_only and config[name] is not None:
+            yield _diagnostic(f'"{name}" cannot be configured', "The provider decides its value.")
+    for name, nested in block["blocks"].items():
+        for inner in config[name] if isinstance(config[name], list) else ():
+            yield from _diagnostics(nested["block"], inner)
 
 
 # schemas

@@ -85,36 +85,35 @@ def published_provider():
 
 
 @contextmanager
-def serving(name, actors=None, *, tree=None, types=(), configured=lambda configuration: None):
+def serving(name, actors=None, *, tree=None, configured=lambda configuration: None):
     """A context that serves the provider ``name``, and gives the environment for `Terraform`.
 
-    Served are the types with actors, those that the HCL below ``tree`` names, and ``types``. The
-    actor of a data source goes by ``"data.TYPE"``. ``configured`` is told the provider's own
-    configuration, before any resource is acted on.
+    ``actors`` by type; a data source's goes by ``"data.TYPE"``. With a ``tree`` no other types are
+    served than those and what the HCL below it names, which is quicker. ``configured`` is told the
+    provider's own configuration, before any resource is acted on.
     """
     pytest.importorskip("tf", reason="not run: terraform's plug-in protocol (no package tf)")
     from servers.terraform_protocol import listening
 
-    actors = actors or {}
-    wanted = {type_.removeprefix("data.") for type_ in actors} | {*types}
-    wanted |= types_in(tree, name) if tree else set()
-    schemas = _only(published(name), wanted)
+    schemas, actors = published(name), actors or {}
+    if tree is not None:
+        named = types_in(tree, name) | {type_.removeprefix("data.") for type_ in actors}
+        schemas = _only(schemas, named)
     made_up = {
         **{type_: MadeUp(type_, block) for type_, block in schemas["resources"].items()},
         **{f"data.{type_}": MadeUp(type_, block) for type_, block in schemas["data"].items()},
     }
+    unpublished = actors.keys() - made_up.keys()
+    assert not unpublished, f"never published: {', '.join(sorted(unpublished))}"
     with listening(schemas, {**made_up, **actors}, configured) as port:
         yield {"TF_REATTACH_PROVIDERS": _reattach(name, port)}
 
 
 def _only(schemas, types):
-    """Without the thousands that nobody asked for: Terraform reads them anew at each command."""
-    kinds = {kind: schemas[kind] for kind in ("resources", "data")}
-    unknown = types.difference(*kinds.values())
-    assert not unknown, f"never published: {', '.join(sorted(unknown))}"
+    """Without the thousand others, which Terraform would read at each command."""
     kept = {
-        kind: {type_: blocks[type_] for type_ in types & blocks.keys()}
-        for kind, blocks in kinds.items()
+        kind: {type_: block for type_, block in schemas[kind].items() if type_ in types}
+        for kind in ("resources", "data")
     }
     return {**schemas, **kept}
 

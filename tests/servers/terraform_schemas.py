@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -77,8 +78,10 @@ def _wheel(name):
     pattern = f"{distribution.replace('-', '_')}-{version}-*.whl"
     if not list(FOLDER.glob(pattern)):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        options = ["--only-binary=:all:", "--retries=1", f"--dest={FOLDER}", PACKAGES[name]]
-        subprocess.run([*command, *options], capture_output=True, check=False)
+        options = ["--only-binary=:all:", "--retries=1", "--timeout=20", f"--dest={FOLDER}"]
+        with suppress(subprocess.TimeoutExpired):  # before the test's own time is up
+            download = [*command, *options, PACKAGES[name]]
+            subprocess.run(download, capture_output=True, check=False, timeout=90)
     return next(FOLDER.glob(pattern), None)
 
 
@@ -102,10 +105,8 @@ def _sources(wheel):
             for file in files:
                 if re.fullmatch(r"package/lib/[^/]+/index\.js", file.name):
                     script = files.extractfile(file).read()
-                    encoded = script.rpartition(b"sourceMappingURL=data:application/json;base64,")[
-                        2
-                    ]
-                    yield json.loads(base64.b64decode(encoded))["sourcesContent"][0]
+                    encoded = script.rpartition(b"sourceMappingURL=data:application/json;base64,")
+                    yield json.loads(base64.b64decode(encoded[2]))["sourcesContent"][0]
 
 
 FIELD = re.compile(

@@ -205,14 +205,19 @@ terraform {
 """,
 }
 
+
+def _requiring(asked):
+    return f"terraform {{\n  required_providers {{\n    x = {{ {asked} }}\n  }}\n}}"
+
+
 DESCRIBED = 'description = "It."\n  type = string\n'
 FAULTS = [
     (rules.misplaced, 'variable "late" {}'),
     (rules.misplaced, 'output "late" {}'),
-    (
-        rules.loose_versions,
-        'terraform {\n  required_providers {\n    x = { source = "a/x" }\n  }\n}',
-    ),
+    (rules.loose_versions, _requiring('version = ">= 5.88, < 7"')),
+    (rules.loose_versions, _requiring('source = "a/x"')),
+    (rules.loose_versions, _requiring('source = "a/x", version = ">= 5.88"')),
+    (rules.loose_versions, _requiring('source = "a/x", version = "< 7"')),
     (rules.provider_mismatches, 'resource "google_topic" "this" {}'),
     (rules.untyped_variables, 'variable "a" {\n  description = "It."\n}'),
     (rules.undocumented, 'variable "a" {\n  type = string\n}'),
@@ -238,7 +243,7 @@ FAULTS = [
     (rules.repeated_keys, "locals {\n  a = { b = 1, c = 2, b = 3 }\n}"),
     (rules.late_repetition, 'resource "aws_sns_topic" "a" {\n  name = "a"\n  count = 1\n}'),
     (rules.bare_waivers, 'resource "a_b" "c" {\n  # checkov:skip=CKV_AWS_26:no need\n}'),
-    (rules.bare_waivers, "# checkov:skip=CKV_AWS_26:it stands above no block at all"),
+    (rules.bare_waivers, "# checkov:skip=CKV_AWS_26:it stands above its block\nlocals {}"),
     (
         rules.nameless_messages,
         'variable "a" {\n  validation {\n    condition = true\n    error_message = "No."\n  }\n}',
@@ -321,9 +326,23 @@ def test_what_cannot_be_read_is_named_with_its_line(sound):
         list(rules.unused_locals(sound))
 
 
+def test_a_check_names_what_differs_and_leaves_it(sound, capsys):
+    (sound / "README.md").write_text(README)
+    assert not terraform_docs.settle(sound, check=True)
+    expected = f"{sound / 'README.md'} is not as `make terraform` writes it\n"
+    assert capsys.readouterr().out == expected
+    assert (sound / "README.md").read_text() == README
+
+
+def test_what_was_written_passes_the_next_check(sound):
+    (sound / "README.md").write_text(README)
+    assert terraform_docs.settle(sound, check=False)
+    assert terraform_docs.settle(sound, check=True)
+
+
 def test_a_readme_without_the_marks_is_refused_by_name(sound):
     (sound / "README.md").write_text("# A module\n")
-    with pytest.raises(SystemExit, match=r"README\.md — the tables have no place"):
+    with pytest.raises(terraform_docs.Misplaced, match=r"README\.md — the tables have no place"):
         list(terraform_docs.outdated(sound))
 
 
@@ -335,5 +354,7 @@ def test_a_policy_that_was_edited_is_written_anew_and_one_of_ours_alone_is_refus
     original = (terraform_docs.PERMISSIONS / "hashivault.reader.hcl").read_text()
     assert stale[sound / "policies" / "hashivault.reader.hcl"] == original
     (sound / "policies" / "own.hcl").write_text("")
-    with pytest.raises(SystemExit, match=r"own\.hcl — permissions has no file of that name"):
+    with pytest.raises(
+        terraform_docs.Misplaced, match=r"own\.hcl — permissions has no file of that name"
+    ):
         list(terraform_docs.outdated(sound))
