@@ -1,6 +1,7 @@
 """examples/systemd: what systemd says of the units, and whether the program lives within them."""
 
 import configparser
+import os
 import re
 import shlex
 import shutil
@@ -8,9 +9,14 @@ import subprocess
 
 import pytest
 
+from cmzon_secrets.sealing_keys.key_file import generate_key_file
+
 pytestmark = pytest.mark.slow
 
 UNITS = ("cmzon-secrets.service", "cmzon-secrets.timer")
+
+
+ETC, VAR = "/etc/cmzon-secrets", "/var/lib/cmzon-secrets"
 
 
 @pytest.fixture
@@ -85,3 +91,67 @@ def calls_in(group, folder):
     names = re.findall(r"^    (@?[\w-]+)$", listed, re.MULTILINE)
     nested = [calls_in(name, folder) for name in names if name.startswith("@")]
     return {name for name in names if not name.startswith("@")}.union(*nested)
+
+
+def test_systemd_finds_nothing_wrong_in_what_is_added_to_the_program(examples, tmp_path):
+    added = tmp_path / "shop.service.d" / "cmzon-secrets.conf"
+    added.parent.mkdir()
+    shutil.copy(examples / "systemd" / "shop.service.conf", added)
+    unit = "[Unit]\nDescription=What sends\n[Service]\nExecStart=/bin/true\n"
+    (tmp_path / "shop.service").write_text(unit)
+    done = analyze("verify", "./shop.service", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+class Machine:
+    """The folders of the example in one of this test, and what its units set."""
+
+    def __init__(self, folder, examples, program, emulator):
+        self.folder, self.program, self._examples = folder, program, examples
+        self._given = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(examples.parent / "src"),
+            "CMZON_BASE_URL": emulator.base_url,
+        }
+        (folder / "etc").mkdir()
+        (folder / "var").mkdir(mode=0o700)
+        generate_key_file(folder / "etc" / "token.key")
+        (folder / "etc" / "cmzon-secrets.toml").write_text(self.text("cmzon-secrets.toml"))
+
+    def text(self, name):
+        text = (self._examples / "systemd" / name).read_text()
+        for place, here in ((ETC, "etc"), (VAR, "var"), ("%d", "etc")):
+            text = text.replace(place, str(self.folder / here))
+        return text
+
+    def environment_of(self, unit):
+        set_there = re.findall(r"^Environment=(\w+)=(.*)$", self.text(unit), re.MULTILINE)
+        return {**self._given, **dict(set_there)}
+
+    def run(self, words, environment, given=None):
+        return subprocess.run(
+            [self.program, *words],
+            cwd=self.folder,
+            env={**self._given, **environment},
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+
+
+def test_the_service_rotates_what_the_file_names_and_the_program_reads_it(
+    examples, program, cmzon_emulator, service, tmp_path
+):
+    machine = Machine(tmp_path, examples, program, cmzon_emulator)
+    # As docs/deploying.md has it typed: root reads the key, and the user who rotates has it in hand.
+    key = (tmp_path / "etc" / "token.key").read_text().strip()
+    by_hand = {"KEY": key, "CMZON_SECRETS_KEY": "env:KEY"}
+    admin = f"file:{tmp_path}/var/admin.sealed"
+    machine.run(["put", admin], by_hand, given=cmzon_emulator.admin_token)
+    words = shlex.split(service["ExecStart"][0])[1:]
+    machine.run(words, machine.environment_of("cmzon-secrets.service"))
+    send = ["send", "--to", "+1234567890", "--text", "Hello"]
+    machine.run(send, machine.environment_of("shop.service.conf"))
+    assert cmzon_emulator.stats()["messages"] == 1

@@ -281,6 +281,7 @@ class _TokenReview(BaseHTTPRequestHandler):
         status = {"authenticated": account is not None}
         if account:
             namespace, name = account
+            status["audiences"] = review["spec"].get("audiences", [])
             status["user"] = {
                 "username": f"system:serviceaccount:{namespace}:{name}",
                 "uid": f"uid-{name}",

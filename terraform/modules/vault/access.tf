@@ -8,14 +8,14 @@ locals {
 
   # "create" makes a secret that is missing. It is for whoever puts the first tokens there: no role has
   # it, so that a rotator with a typo cannot make a second secret.
-  seeded = concat([local.admin_path, local.path], var.layout == "split" ? ["${local.path}.rotation"] : [])
+  places = concat([local.path], var.layout == "split" ? ["${local.path}.rotation"] : [])
 
   policies = merge(
     {
       reader       = templatefile("${path.module}/policies/${local.kind}.reader.hcl", local.of_the_token)
       rotator      = templatefile("${path.module}/policies/${local.kind}.rotator.hcl", local.of_the_token)
       admin-reader = templatefile("${path.module}/policies/hashivault.reader.hcl", local.of_the_admin)
-      seeder = join("\n", [for path in local.seeded : <<-EOT
+      seeder = join("\n", [for path in concat([local.admin_path], local.places) : <<-EOT
         path "${local.mount}/data/${path}" {
           capabilities = ["create", "read", "update"]
         }
@@ -62,7 +62,7 @@ resource "vault_approle_auth_backend_role" "rotator" {
   secret_id_ttl         = var.approle.secret_id_ttl
   secret_id_num_uses    = var.approle.secret_id_num_uses
   secret_id_bound_cidrs = var.approle.secret_id_bound_cidrs
-  token_bound_cidrs     = var.approle.token_bound_cidrs
+  token_bound_cidrs     = [for range in var.approle.token_bound_cidrs : replace(range, "//(32|128)$/", "")] # as Vault tells them
   token_policies        = local.rotator_policies
   token_ttl             = var.approle.token_ttl
   token_max_ttl         = var.approle.token_max_ttl
@@ -96,11 +96,11 @@ resource "vault_auth_backend" "kubernetes" {
 resource "vault_kubernetes_auth_backend_config" "this" {
   count = local.create_kubernetes_mount ? 1 : 0
 
-  backend              = vault_auth_backend.kubernetes[0].path
-  kubernetes_host      = var.kubernetes.cluster.host
-  kubernetes_ca_cert   = var.kubernetes.cluster.ca_cert
-  issuer               = var.kubernetes.cluster.issuer
-  disable_local_ca_jwt = var.kubernetes.cluster.ca_cert != null
+  backend                = vault_auth_backend.kubernetes[0].path
+  kubernetes_host        = var.kubernetes.cluster.host
+  kubernetes_ca_cert     = var.kubernetes.cluster.ca_cert
+  disable_local_ca_jwt   = var.kubernetes.cluster.ca_cert != null
+  disable_iss_validation = true # the cluster itself judges the issuer, and each has its own
 }
 
 resource "vault_kubernetes_auth_backend_role" "reader" {

@@ -164,7 +164,6 @@ variable "kubernetes" {
     cluster = optional(object({
       host    = string           # https://… of its API
       ca_cert = optional(string) # PEM
-      issuer  = optional(string)
     }))
   })
   default = {}
