@@ -5,12 +5,35 @@ locals {
   of_the_token = { secret_arn = aws_secretsmanager_secret.token.arn, kms_key_arn = local.kms_key_arn }
   of_the_admin = { secret_arn = local.admin_secret_arn, kms_key_arn = local.admin_kms_key_arn }
 
+  reader_policy = "${path.module}/policies/awssecretsmanager.reader.json"
+  of_the_replicas = { # AWS's own key of a region needs no permission, and then ours is named in vain
+    for region, replica in var.replicas : region => {
+      secret_arn  = replace(aws_secretsmanager_secret.token.arn, ":${local.region}:", ":${region}:")
+      kms_key_arn = coalesce(replica.kms_key_arn, local.kms_key_arn)
+    }
+  }
+  reader_statements = concat(jsondecode(templatefile(local.reader_policy, local.of_the_token)).Statement, flatten([
+    for region, names in local.of_the_replicas : [
+      for statement in jsondecode(templatefile(local.reader_policy, names)).Statement :
+      merge(statement, { Sid = "${statement.Sid}In${replace(region, "-", "")}" })
+    ]
+  ]))
+
+  of_the_network = [
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+  ]
+
   create_reader_role  = length(var.readers.services) + length(var.readers.arns) > 0 || var.readers.oidc != null
   create_rotator_role = var.create_function || length(var.rotators.services) + length(var.rotators.arns) > 0 || var.rotators.oidc != null
 
   trusted = {
     reader  = var.readers
-    rotator = merge(var.rotators, { services = setunion(var.rotators.services, var.create_function ? ["lambda.amazonaws.com"] : []) })
+    rotator = merge(var.rotators, { services = concat(var.rotators.services, var.create_function ? ["lambda.amazonaws.com"] : []) })
   }
 }
 
@@ -75,7 +98,7 @@ data "aws_iam_policy_document" "trust" {
 resource "aws_iam_policy" "reader" {
   name        = "${local.prefix}-reader"
   description = "Reads the CMzon token of ${var.name}."
-  policy      = templatefile("${path.module}/policies/awssecretsmanager.reader.json", local.of_the_token)
+  policy      = jsonencode({ Version = "2012-10-17", Statement = local.reader_statements })
   tags        = var.tags
 }
 
@@ -121,7 +144,7 @@ resource "aws_iam_role_policy" "admin" {
 
   name   = "read-the-admin-token"
   role   = aws_iam_role.rotator[0].id
-  policy = templatefile("${path.module}/policies/awssecretsmanager.reader.json", local.of_the_admin)
+  policy = templatefile(local.reader_policy, local.of_the_admin)
 }
 
 resource "aws_iam_role_policy" "function" {
@@ -153,16 +176,26 @@ data "aws_iam_policy_document" "function" {
     for_each = local.vpc == null ? [] : [local.vpc]
 
     content {
-      sid = "LiveInTheNetwork" # what AWS's own AWSLambdaVPCAccessExecutionRole grants, without the log
-      actions = [
-        "ec2:AssignPrivateIpAddresses",
-        "ec2:CreateNetworkInterface",
-        "ec2:DeleteNetworkInterface",
-        "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribeSubnets",
-        "ec2:UnassignPrivateIpAddresses",
-      ]
+      sid       = "LiveInTheNetwork" # what AWS's own AWSLambdaVPCAccessExecutionRole grants, without the log
+      actions   = local.of_the_network
       resources = ["*"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = local.vpc == null ? [] : [local.vpc]
+
+    content {
+      sid       = "NotByItsCode" # Lambda itself needs them, on its behalf; what runs in it never does
+      effect    = "Deny"
+      actions   = local.of_the_network
+      resources = ["*"]
+
+      condition {
+        test     = "ArnEquals"
+        variable = "lambda:SourceFunctionArn"
+        values   = ["arn:${local.partition}:lambda:${local.region}:${local.account_id}:function:${local.function_name}"]
+      }
     }
   }
 }

@@ -2,12 +2,12 @@
 # could deliver.
 
 locals {
-  create_alarms   = var.create_function && var.create_alarms
-  alarm_topic_arn = var.alarm_topic_arn != null ? var.alarm_topic_arn : one(aws_sns_topic.alarms[*].arn)
+  create_alarms    = var.create_function && var.create_alarms
+  alarm_topic_arns = concat(aws_sns_topic.alarms[*].arn, var.alarm_topic_arns)
 }
 
 resource "aws_sns_topic" "alarms" {
-  count = local.create_alarms && var.alarm_topic_arn == null ? 1 : 0
+  count = local.create_alarms && length(var.alarm_topic_arns) == 0 ? 1 : 0
 
   name              = "${local.prefix}-alarms"
   kms_master_key_id = local.kms_key_arn
@@ -51,8 +51,8 @@ resource "aws_cloudwatch_metric_alarm" "failed" {
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "missing"
-  alarm_actions       = [local.alarm_topic_arn]
-  ok_actions          = [local.alarm_topic_arn]
+  alarm_actions       = local.alarm_topic_arns
+  ok_actions          = local.alarm_topic_arns
   tags                = var.tags
 }
 
@@ -69,8 +69,8 @@ resource "aws_cloudwatch_metric_alarm" "attention" {
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = [local.alarm_topic_arn]
-  ok_actions          = [local.alarm_topic_arn]
+  alarm_actions       = local.alarm_topic_arns
+  ok_actions          = local.alarm_topic_arns
   tags                = var.tags
 }
 
@@ -88,8 +88,8 @@ resource "aws_cloudwatch_metric_alarm" "silent" {
   threshold           = 1
   comparison_operator = "LessThanThreshold"
   treat_missing_data  = "breaching"
-  alarm_actions       = [local.alarm_topic_arn]
-  ok_actions          = [local.alarm_topic_arn]
+  alarm_actions       = local.alarm_topic_arns
+  ok_actions          = local.alarm_topic_arns
   tags                = var.tags
 }
 
@@ -107,8 +107,8 @@ resource "aws_cloudwatch_metric_alarm" "undelivered" {
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = [local.alarm_topic_arn]
-  ok_actions          = [local.alarm_topic_arn]
+  alarm_actions       = local.alarm_topic_arns
+  ok_actions          = local.alarm_topic_arns
   tags                = var.tags
 }
 

@@ -1,8 +1,8 @@
-# One key for the secrets, the log, the settings of the function and the alarms' topic. Who may use it
+# One key for the secrets, the log, the settings of the function and the topics. Who may use it
 # for a secret is said by the roles' policies, for that secret alone and by way of Secrets Manager.
 
 resource "aws_kms_key" "this" {
-  count = var.kms_key_arn == null ? 1 : 0
+  count = var.kms_key == null ? 1 : 0
 
   description             = "CMzon token of ${var.name}"
   enable_key_rotation     = true
@@ -12,7 +12,7 @@ resource "aws_kms_key" "this" {
 }
 
 resource "aws_kms_alias" "this" {
-  count = var.kms_key_arn == null ? 1 : 0
+  count = var.kms_key == null ? 1 : 0
 
   name          = "alias/${local.prefix}"
   target_key_id = aws_kms_key.this[0].key_id
@@ -51,13 +51,13 @@ data "aws_iam_policy_document" "key" {
   }
 
   statement {
-    sid       = "AlarmsToTheTopics"
+    sid       = "AlarmsToTheTopic"
     actions   = ["kms:Decrypt", "kms:GenerateDataKey*"]
     resources = ["*"]
 
     principals {
       type        = "Service"
-      identifiers = var.create_emergency_topic ? ["cloudwatch.amazonaws.com", "events.amazonaws.com"] : ["cloudwatch.amazonaws.com"]
+      identifiers = ["cloudwatch.amazonaws.com"]
     }
 
     condition {

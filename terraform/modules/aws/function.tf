@@ -4,7 +4,7 @@ locals {
   function_name  = "${local.prefix}-rotation"
   log_group_name = "/aws/lambda/${local.function_name}"
 
-  vpc = var.egress == null ? var.vpc : {
+  vpc = length(module.egress) == 0 ? var.vpc : {
     subnet_ids         = toset(module.egress[0].subnet_ids)
     security_group_ids = toset([module.egress[0].security_group_id])
   }
@@ -19,6 +19,14 @@ locals {
     for field, value in var.rotation :
     "CMZON_ROTATION_${upper(field)}" => try(join(",", value), value)
   }
+
+  unit_seconds = { s = 1, m = 60, h = 3600, d = 86400 }
+  seconds = {
+    for field in local.durations :
+    field => var.rotation[field] == null ? null : tonumber(trim(var.rotation[field], "smhd")) * local.unit_seconds[substr(var.rotation[field], -1, 1)]
+  }
+  durations    = ["rotate_every", "grace", "expires_in", "renew_before", "reader_ttl", "request_deadline", "revoke_limit"]
+  renew_before = local.seconds.expires_in == null ? null : coalesce(local.seconds.renew_before, max(local.seconds.expires_in / 4, local.seconds.grace))
 }
 
 resource "aws_cloudwatch_log_group" "function" {
@@ -84,6 +92,33 @@ resource "aws_lambda_function" "rotation" {
     aws_iam_role_policy.rotate,
     aws_secretsmanager_secret_version.admin,
   ]
+
+  lifecycle { # what the function would refuse at its first run
+    precondition {
+      condition     = local.seconds.grace >= local.seconds.reader_ttl + local.seconds.request_deadline
+      error_message = "rotation: grace is shorter than reader_ttl and request_deadline together, and a token would be revoked while readers use it. Raise grace."
+    }
+
+    precondition {
+      condition     = local.seconds.revoke_limit >= local.seconds.grace
+      error_message = "rotation: revoke_limit is shorter than grace, and both count from the promotion. Raise revoke_limit, or shorten grace."
+    }
+
+    precondition {
+      condition     = local.renew_before == null ? true : local.renew_before >= local.seconds.grace
+      error_message = "rotation: renew_before is shorter than grace, and the old token would expire within its grace. Raise renew_before."
+    }
+
+    precondition {
+      condition     = local.renew_before == null ? true : local.seconds.expires_in > local.renew_before + local.seconds.grace
+      error_message = "rotation: expires_in is not longer than renew_before (a quarter of expires_in, at least grace) and grace together, and a new token would be due before the last one is retired. Raise expires_in, or shorten grace."
+    }
+
+    precondition {
+      condition     = var.native_rotation_days == null ? true : var.native_rotation_days * 86400 > local.seconds.grace && var.native_rotation_days * 86400 < local.seconds.rotate_every
+      error_message = "native_rotation_days: it lies between rotation.grace, within which nothing is replaced, and rotation.rotate_every, at which the schedule rotates first. Lower it, or raise rotate_every."
+    }
+  }
 }
 
 module "egress" {
@@ -202,6 +237,7 @@ resource "aws_lambda_permission" "native_rotation" {
 }
 
 resource "aws_secretsmanager_secret_rotation" "native" {
+  # checkov:skip=CKV_AWS_304:an input says how often, and without it there is none
   count = var.native_rotation_days == null ? 0 : 1
 
   secret_id           = aws_secretsmanager_secret.token.id
@@ -243,4 +279,16 @@ resource "aws_lambda_permission" "emergency" {
   function_name = aws_lambda_function.rotation[0].function_name
   principal     = "sns.amazonaws.com"
   source_arn    = aws_sns_topic.emergency[0].arn
+}
+
+# Rules come straight to the function: what EventBridge publishes by SNS carries nothing by which the
+# topic's policy could tell one rule from another, or from one of another account.
+resource "aws_lambda_permission" "emergency_rule" {
+  count = var.create_function ? length(var.emergency_rule_arns) : 0
+
+  statement_id  = "EmergencyRule${count.index}"
+  action        = "lambda:InvokeFunction"
+  function_name = aws_lambda_function.rotation[0].function_name
+  principal     = "events.amazonaws.com"
+  source_arn    = var.emergency_rule_arns[count.index]
 }

@@ -13,10 +13,10 @@ locals {
   prefix      = "cmzon-${var.name}"
   secret_name = coalesce(var.secret_name, "cmzon/${var.name}")
 
-  kms_key_arn = var.kms_key_arn == null ? aws_kms_key.this[0].arn : var.kms_key_arn
+  kms_key_arn = var.kms_key == null ? aws_kms_key.this[0].arn : var.kms_key.arn
 
-  admin_secret_arn  = var.admin_secret_arn == null ? aws_secretsmanager_secret.admin[0].arn : var.admin_secret_arn
-  admin_kms_key_arn = coalesce(var.admin_secret_kms_key_arn, local.kms_key_arn)
+  admin_secret_arn  = var.admin_secret == null ? aws_secretsmanager_secret.admin[0].arn : var.admin_secret.arn
+  admin_kms_key_arn = try(coalesce(var.admin_secret.kms_key_arn), local.kms_key_arn)
 }
 
 resource "aws_secretsmanager_secret" "token" {
@@ -46,7 +46,7 @@ resource "aws_secretsmanager_secret" "token" {
 
 resource "aws_secretsmanager_secret" "admin" {
   # checkov:skip=CKV2_AWS_57:the token that issues tokens is replaced by people, or is an account of its own
-  count = var.admin_secret_arn == null ? 1 : 0
+  count = var.admin_secret == null ? 1 : 0
 
   name                    = "${local.secret_name}-admin"
   description             = "CMzon token with the scope tokens:manage, with which tokens of ${var.name} are issued and revoked."
@@ -59,6 +59,6 @@ resource "aws_secretsmanager_secret_version" "admin" {
   count = var.admin_token_wo_version == null ? 0 : 1
 
   secret_id                = aws_secretsmanager_secret.admin[0].id
-  secret_string_wo         = var.admin_token_wo
+  secret_string_wo         = var.admin_token_wo == null ? "" : var.admin_token_wo # not given: only needed to be written, and AWS stores no empty one
   secret_string_wo_version = var.admin_token_wo_version
 }

@@ -13,6 +13,11 @@ output "token_uri" {
   value       = "awssecretsmanager://${aws_secretsmanager_secret.token.arn}"
 }
 
+output "replica_uris" {
+  description = "Where the copies of the token are, by region."
+  value       = { for region, names in local.of_the_replicas : region => "awssecretsmanager://${names.secret_arn}" }
+}
+
 output "admin_secret_arn" {
   description = "ARN of the secret that holds the admin token."
   value       = local.admin_secret_arn
@@ -29,7 +34,7 @@ output "kms_key_arn" {
 }
 
 output "reader_policy_arn" {
-  description = "ARN of the policy that lets a role of yours read the token."
+  description = "ARN of the policy that lets a role of yours read the token, and its copies."
   value       = aws_iam_policy.reader.arn
 }
 
@@ -64,8 +69,8 @@ output "dead_letter_queue_url" {
 }
 
 output "alarm_topic_arn" {
-  description = "ARN of the topic of the alarms; null without alarms."
-  value       = local.create_alarms ? local.alarm_topic_arn : null
+  description = "ARN of the topic made for the alarms; null where there is none."
+  value       = one(aws_sns_topic.alarms[*].arn)
 }
 
 output "emergency_topic_arn" {
@@ -81,7 +86,7 @@ output "egress_ips" {
 output "first_steps" {
   description = "What to type after the first apply."
   value = join("\n", concat(
-    var.admin_secret_arn == null && var.admin_token_wo_version == null ? [
+    var.admin_secret == null && var.admin_token_wo_version == null ? [
       "# The token with the scope tokens:manage, from CMzon's dashboard; asked for, never an argument:",
       "cmzon-secrets put 'awssecretsmanager://${local.admin_secret_arn}'",
     ] : [],

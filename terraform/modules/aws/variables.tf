@@ -14,6 +14,7 @@ variable "tags" {
   description = "Tags of everything that can have some."
   type        = map(string)
   default     = {}
+  nullable    = false
 
   validation {
     condition     = !contains(keys(var.tags), "cmzon-secrets-promoted-at")
@@ -49,6 +50,7 @@ variable "recovery_window_in_days" {
   description = "Days in which a destroyed secret can be restored, and its name is taken; 0 deletes at once."
   type        = number
   default     = 30
+  nullable    = false
 
   validation {
     condition     = var.recovery_window_in_days == 0 || (var.recovery_window_in_days >= 7 && var.recovery_window_in_days <= 30)
@@ -60,6 +62,7 @@ variable "replicas" {
   description = "Regions that get a read-only copy of the token, each with the ARN of a KMS key there; without one, AWS's own key there."
   type        = map(object({ kms_key_arn = optional(string) }))
   default     = {}
+  nullable    = false
 
   validation {
     condition     = alltrue([for region in keys(var.replicas) : can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", region))])
@@ -67,14 +70,14 @@ variable "replicas" {
   }
 }
 
-variable "kms_key_arn" {
-  description = "ARN of a symmetric KMS key to use. Default: a key made here, whose policy has what is needed."
-  type        = string
+variable "kms_key" {
+  description = "A symmetric KMS key of yours, by its ARN, which may be one that is made in the same apply. Default: a key made here, whose policy has what is needed."
+  type        = object({ arn = string })
   default     = null
 
   validation {
-    condition     = var.kms_key_arn == null || can(regex("^arn:[^:]+:kms:[^:]+:[0-9]{12}:key/", var.kms_key_arn))
-    error_message = "kms_key_arn: policies name the key itself. Give the ARN of a key (arn:aws:kms:REGION:ACCOUNT:key/ID), not an alias or an id."
+    condition     = var.kms_key == null ? true : can(regex("^arn:[^:]+:kms:[^:]+:[0-9]{12}:key/", var.kms_key.arn))
+    error_message = "kms_key: policies name the key itself. Give the ARN of a key (arn:aws:kms:REGION:ACCOUNT:key/ID), not an alias or an id."
   }
 }
 
@@ -82,6 +85,7 @@ variable "kms_deletion_window_in_days" {
   description = "Days in which the deletion of the key can be cancelled after `destroy`."
   type        = number
   default     = 30
+  nullable    = false
 
   validation {
     condition     = var.kms_deletion_window_in_days >= 7 && var.kms_deletion_window_in_days <= 30
@@ -91,25 +95,22 @@ variable "kms_deletion_window_in_days" {
 
 # ── the admin token, with which tokens are issued and revoked ───────────────────────────────────
 
-variable "admin_secret_arn" {
-  description = "ARN of the secret that holds a token with the scope tokens:manage, where there is one. Default: an empty secret `SECRET_NAME-admin` is made, to be filled with `cmzon-secrets put` or by `admin_token_wo`."
-  type        = string
-  default     = null
+variable "admin_secret" {
+  description = "The secret that holds a token with the scope tokens:manage, where there is one: its ARN, and the ARN of its KMS key where that is another than the token's. Default: an empty secret `SECRET_NAME-admin` is made, to be filled with `cmzon-secrets put` or by `admin_token_wo`."
+  type = object({
+    arn         = string
+    kms_key_arn = optional(string)
+  })
+  default = null
 
   validation {
-    condition     = var.admin_secret_arn == null || can(regex("^arn:[^:]+:secretsmanager:[^:]+:[0-9]{12}:secret:.+-[A-Za-z0-9]{6}$", var.admin_secret_arn))
-    error_message = "admin_secret_arn: the policy names this secret and no other. Give its whole ARN, with the six characters at the end."
+    condition     = var.admin_secret == null ? true : can(regex("^arn:[^:]+:secretsmanager:[^:]+:[0-9]{12}:secret:.+-[A-Za-z0-9]{6}$", var.admin_secret.arn))
+    error_message = "admin_secret: the policy names this secret and no other. Give its whole ARN, with the six characters at the end."
   }
-}
-
-variable "admin_secret_kms_key_arn" {
-  description = "ARN of the KMS key of `admin_secret_arn`. Default: the key of the token's secret."
-  type        = string
-  default     = null
 
   validation {
-    condition     = var.admin_secret_kms_key_arn == null || var.admin_secret_arn != null
-    error_message = "admin_secret_kms_key_arn: it belongs to admin_secret_arn, which is not given. Give both or neither."
+    condition     = try(var.admin_secret.kms_key_arn, null) == null ? true : can(regex("^arn:[^:]+:kms:[^:]+:[0-9]{12}:key/", var.admin_secret.kms_key_arn))
+    error_message = "admin_secret: its policy names the key itself. Give the ARN of a key (arn:aws:kms:REGION:ACCOUNT:key/ID), not an alias or an id."
   }
 }
 
@@ -126,8 +127,8 @@ variable "admin_token_wo_version" {
   default     = null
 
   validation {
-    condition     = var.admin_token_wo_version == null || var.admin_secret_arn == null
-    error_message = "admin_token_wo_version: the admin token's secret is one that exists (admin_secret_arn), and is not written here. Give one of the two."
+    condition     = var.admin_token_wo_version == null || var.admin_secret == null
+    error_message = "admin_token_wo_version: the admin token's secret is one that exists (admin_secret), and is not written here. Give one of the two."
   }
 }
 
@@ -136,18 +137,29 @@ variable "admin_token_wo_version" {
 variable "readers" {
   description = "Who may assume the role that reads the token and can do nothing else: AWS services (`ecs-tasks.amazonaws.com`), ARNs of roles or users, and service accounts of a Kubernetes cluster by its OIDC provider (`NAMESPACE:NAME`). Empty: no role, and `reader_policy_arn` is for roles of yours."
   type = object({
-    services = optional(set(string), [])
-    arns     = optional(set(string), [])
+    services = optional(list(string), [])
+    arns     = optional(list(string), [])
     oidc = optional(object({
       provider_arn     = string
-      service_accounts = set(string)
+      service_accounts = list(string)
     }))
   })
-  default = {}
+  default  = {}
+  nullable = false
 
   validation {
-    condition     = !contains(var.readers.arns, "*")
-    error_message = "readers: \"*\" is everybody in every account. Name the roles."
+    condition     = alltrue([for service in var.readers.services : can(regex("^[a-z0-9.-]+\\.amazonaws\\.com(\\.cn)?$", service))])
+    error_message = "readers: services are written as AWS names them in policies, such as ecs-tasks.amazonaws.com."
+  }
+
+  validation {
+    condition     = alltrue([for arn in var.readers.arns : can(regex("^arn:[^:]+:(iam|sts)::[0-9]{12}:[^*]+$", arn))])
+    error_message = "readers: arns name roles or users of one account, such as arn:aws:iam::123456789012:role/shop. \"*\" would be everybody in every account."
+  }
+
+  validation {
+    condition     = var.readers.oidc == null ? true : can(regex("^arn:[^:]+:iam::[0-9]{12}:oidc-provider/.+$", var.readers.oidc.provider_arn))
+    error_message = "readers: provider_arn is the ARN of the cluster's OIDC provider in IAM, arn:aws:iam::ACCOUNT:oidc-provider/HOST/id/ID, not the URL of its issuer."
   }
 
   validation {
@@ -159,18 +171,29 @@ variable "readers" {
 variable "rotators" {
   description = "Who besides the function may assume the role that rotates, written as `readers`: a CronJob in EKS, a virtual machine. Needed where `create_function` is false."
   type = object({
-    services = optional(set(string), [])
-    arns     = optional(set(string), [])
+    services = optional(list(string), [])
+    arns     = optional(list(string), [])
     oidc = optional(object({
       provider_arn     = string
-      service_accounts = set(string)
+      service_accounts = list(string)
     }))
   })
-  default = {}
+  default  = {}
+  nullable = false
 
   validation {
-    condition     = !contains(var.rotators.arns, "*")
-    error_message = "rotators: \"*\" is everybody in every account. Name the roles."
+    condition     = alltrue([for service in var.rotators.services : can(regex("^[a-z0-9.-]+\\.amazonaws\\.com(\\.cn)?$", service))])
+    error_message = "rotators: services are written as AWS names them in policies, such as ecs-tasks.amazonaws.com."
+  }
+
+  validation {
+    condition     = alltrue([for arn in var.rotators.arns : can(regex("^arn:[^:]+:(iam|sts)::[0-9]{12}:[^*]+$", arn))])
+    error_message = "rotators: arns name roles or users of one account, such as arn:aws:iam::123456789012:role/shop. \"*\" would be everybody in every account."
+  }
+
+  validation {
+    condition     = var.rotators.oidc == null ? true : can(regex("^arn:[^:]+:iam::[0-9]{12}:oidc-provider/.+$", var.rotators.oidc.provider_arn))
+    error_message = "rotators: provider_arn is the ARN of the cluster's OIDC provider in IAM, arn:aws:iam::ACCOUNT:oidc-provider/HOST/id/ID, not the URL of its issuer."
   }
 
   validation {
@@ -189,13 +212,14 @@ variable "rotation" {
     scopes           = optional(list(string), ["messages:send"])
     expires_in       = optional(string)
     renew_before     = optional(string)
-    reader_ttl       = optional(string)
-    request_deadline = optional(string)
-    revoke_limit     = optional(string)
-    orphan_age       = optional(string)
+    reader_ttl       = optional(string, "5m")
+    request_deadline = optional(string, "60s")
+    revoke_limit     = optional(string, "7d")
+    orphan_age       = optional(string, "1h")
     allowed_ips      = optional(list(string), [])
   })
-  default = {}
+  default  = {}
+  nullable = false
 
   validation {
     condition = alltrue([
@@ -231,6 +255,7 @@ variable "schedule_expression" {
   description = "How often the function looks whether something is due. What it finds decides, so often is cheap; a grace ends at the next look."
   type        = string
   default     = "rate(1 hour)"
+  nullable    = false
 
   validation {
     condition     = can(regex("^(rate|cron)\\(.+\\)$", var.schedule_expression))
@@ -255,6 +280,7 @@ variable "create_function" {
   description = "false: no function, no schedule, no alarms; whoever is in `rotators` rotates."
   type        = bool
   default     = true
+  nullable    = false
 }
 
 variable "lambda_zip" {
@@ -298,6 +324,7 @@ variable "runtime" {
   description = "Runtime of the function. The zip is pure Python and fits each."
   type        = string
   default     = "python3.13"
+  nullable    = false
 
   validation {
     condition     = contains(["python3.11", "python3.12", "python3.13", "python3.14"], var.runtime)
@@ -309,6 +336,7 @@ variable "architecture" {
   description = "Processor of the function."
   type        = string
   default     = "arm64"
+  nullable    = false
 
   validation {
     condition     = contains(["arm64", "x86_64"], var.architecture)
@@ -320,6 +348,7 @@ variable "memory_size" {
   description = "Megabytes of the function. Lambda gives CPU by memory, and most of a run is starting Python."
   type        = number
   default     = 512
+  nullable    = false
 
   validation {
     condition     = var.memory_size >= 256 && var.memory_size <= 10240
@@ -331,6 +360,7 @@ variable "timeout" {
   description = "Seconds after which the function is stopped. In the last thirty nothing is begun any more."
   type        = number
   default     = 120
+  nullable    = false
 
   validation {
     condition     = var.timeout >= 60 && var.timeout <= 900
@@ -342,6 +372,7 @@ variable "reserved_concurrency" {
   description = "Reserved concurrent executions. -1: none. More than one run at once is wasteful, never wrong, and a new AWS account has too few to reserve any."
   type        = number
   default     = -1
+  nullable    = false
 
   validation {
     condition     = var.reserved_concurrency == -1 || var.reserved_concurrency >= 1
@@ -353,6 +384,7 @@ variable "environment" {
   description = "More settings of the function, such as CMZON_CA. No secret belongs there."
   type        = map(string)
   default     = {}
+  nullable    = false
 
   validation {
     condition     = alltrue([for name in keys(var.environment) : startswith(name, "CMZON_")])
@@ -406,24 +438,33 @@ variable "create_alarms" {
   description = "Make the alarms of the function, and the topic that tells of them."
   type        = bool
   default     = true
+  nullable    = false
 }
 
 variable "create_dashboard" {
   description = "Make the dashboard of the function."
   type        = bool
   default     = true
+  nullable    = false
 }
 
-variable "alarm_topic_arn" {
-  description = "ARN of an SNS topic of yours for the alarms. Default: one is made, encrypted with the key."
-  type        = string
-  default     = null
+variable "alarm_topic_arns" {
+  description = "ARNs of SNS topics of yours for the alarms. Default: one is made, encrypted with the key."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in var.alarm_topic_arns : can(regex("^arn:[^:]+:sns:[^:]+:[0-9]{12}:[^:]+$", arn))])
+    error_message = "alarm_topic_arns: write ARNs of topics, such as [\"arn:aws:sns:eu-central-1:123456789012:oncall\"]."
+  }
 }
 
 variable "alarm_emails" {
   description = "Addresses that the alarms are sent to. Each gets a mail to confirm first."
   type        = set(string)
   default     = []
+  nullable    = false
 
   validation {
     condition     = alltrue([for address in var.alarm_emails : can(regex("^[^@\\s]+@[^@\\s]+$", address))])
@@ -431,8 +472,8 @@ variable "alarm_emails" {
   }
 
   validation {
-    condition     = length(var.alarm_emails) == 0 || var.alarm_topic_arn == null
-    error_message = "alarm_emails: the topic is yours (alarm_topic_arn), and so are its subscriptions. Give one of the two."
+    condition     = length(var.alarm_emails) == 0 || length(var.alarm_topic_arns) == 0
+    error_message = "alarm_emails: the topic is yours (alarm_topic_arns), and so are its subscriptions. Give one of the two."
   }
 }
 
@@ -440,10 +481,16 @@ variable "silent_after_hours" {
   description = "Hours without a run after which the alarm of silence rings: a schedule that is gone makes no errors. More than the schedule's interval."
   type        = number
   default     = 3
+  nullable    = false
 
   validation {
-    condition     = var.silent_after_hours >= 1 && var.silent_after_hours <= 24
-    error_message = "silent_after_hours: CloudWatch looks back over 1 to 24 hours. Write one of these."
+    condition     = var.silent_after_hours >= 1 && var.silent_after_hours <= 168 && floor(var.silent_after_hours) == var.silent_after_hours
+    error_message = "silent_after_hours: CloudWatch looks back over 1 to 168 whole hours. Write one of these."
+  }
+
+  validation {
+    condition     = var.silent_after_hours > try(tonumber(regex("^rate\\(([0-9]+) hours?\\)$", var.schedule_expression)[0]), 24 * tonumber(regex("^rate\\(([0-9]+) days?\\)$", var.schedule_expression)[0]), 0)
+    error_message = "silent_after_hours: the schedule runs less often than that (schedule_expression), and every pause would ring. Write more hours, or look more often."
   }
 }
 
@@ -451,6 +498,7 @@ variable "log_retention_in_days" {
   description = "Days the function's log is kept: who rotated what, and when. It holds no token."
   type        = number
   default     = 365
+  nullable    = false
 
   validation {
     condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_in_days)
@@ -459,7 +507,20 @@ variable "log_retention_in_days" {
 }
 
 variable "create_emergency_topic" {
-  description = "Make an SNS topic whose messages are orders to the function, such as {\"revoke\": TOKEN_ID}: for alarms that kill a leaked token. Whoever may publish there can rotate and revoke, though not read a token."
+  description = "Make an SNS topic whose messages are orders to the function, such as {\"revoke\": TOKEN_ID}: kills a leaked token. Whoever may publish there can rotate and revoke, though not read a token."
   type        = bool
   default     = false
+  nullable    = false
+}
+
+variable "emergency_rule_arns" {
+  description = "ARNs of EventBridge rules of yours that may invoke the function with an order as their input: for what watches for leaks. The rule's target is `function_arn`."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in var.emergency_rule_arns : can(regex("^arn:[^:]+:events:[^:]+:[0-9]{12}:rule/[^*]+$", arn))])
+    error_message = "emergency_rule_arns: write ARNs of single rules, such as arn:aws:events:eu-central-1:123456789012:rule/leaked."
+  }
 }

@@ -81,6 +81,7 @@ resource "aws_route_table_association" "private" {
 }
 
 resource "aws_security_group" "function" {
+  # checkov:skip=CKV2_AWS_5:the function that it is for is in the calling module
   name        = "${var.name}-function"
   description = "The rotation: HTTPS to anywhere, nothing in"
   vpc_id      = aws_vpc.this.id
