@@ -5,14 +5,11 @@ see its own packages. AWS's runtime client in an otherwise empty environment sho
 """
 
 import base64
-import importlib.util
 import json
 import os
 import re
 import secrets
 import shutil
-import subprocess
-import sys
 import time
 import uuid
 import zipfile
@@ -21,19 +18,16 @@ from pathlib import Path
 import pytest
 
 from cmzon_secrets.emulator import Emulator
+from cmzon_secrets.provisioning import lambda_zip
 from cmzon_secrets.registry import find_examination, locate_provider
 from cmzon_secrets.testing.conformance.leaks import must_hide
-from servers.lambda_runtime import deployed
+from servers.lambda_runtime import deployed, zipped
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 HANDLER = "cmzon_secrets.runtimes.aws_lambda.handler"
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
-
-spec = importlib.util.spec_from_file_location("lambda_zip", ROOT / "tools" / "lambda_zip.py")
-lambda_zip = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(lambda_zip)
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +42,7 @@ def archive(tmp_path_factory, api):
     """The zip as ``make lambda ADD=ca.pem`` builds it."""
     folder = tmp_path_factory.mktemp("lambda")
     shutil.copyfile(api.ca, folder / "ca.pem")
-    return _built(folder / "first.zip", folder / "ca.pem")
-
-
-def _built(output, *added):
-    adds = [word for file in added for word in ("--add", str(file))]
-    tool = [sys.executable, ROOT / "tools" / "lambda_zip.py", "--output", output, *adds]
-    done = subprocess.run(tool, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        offline = re.search(
-            r"Could not find a version|No matching distribution|Connection", done.stderr
-        )
-        if offline:
-            pytest.skip("not run: the zip for AWS Lambda (pip cannot download)")
-        pytest.fail(done.stderr)
-    return output
+    return zipped(folder / "first.zip", folder / "ca.pem")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +78,7 @@ def test_it_is_pure_python_so_that_it_fits_every_processor_and_every_version(nam
 def test_it_holds_no_tests_no_bytecode_and_nothing_for_a_command_line(names):
     unwanted = re.compile(
         r"__pycache__|\.pyc$|(^|/)tests?/|pytest|conftest|/RECORD$|/INSTALLER$|^bin/"
-        r"|^cmzon_secrets/(cli|testing|emulator|examinations|permissions)/|examples-1"
+        r"|^cmzon_secrets/(cli|testing|emulator|examinations|permissions|provisioning)/|examples-1"
     )
     assert [n for n in names if unwanted.search(n)] == []
 
@@ -330,4 +310,4 @@ def test_a_sealed_file_says_with_what_the_zip_must_be_built(archive, tmp_path):
         environment={"CMZON_TOKEN_URI": "file:acme.sealed"},
     ) as sealed:
         _, error = sealed.invoke({})
-    assert 'make lambda WITH="cryptography"' in error["errorMessage"]
+    assert "provisioning.lambda_zip --with cryptography" in error["errorMessage"]

@@ -8,7 +8,9 @@ Source: AWS Lambda Developer Guide, "Using the Lambda runtime API".
 
 import json
 import queue
+import re
 import subprocess
+import sys
 import threading
 import time
 import venv
@@ -19,8 +21,25 @@ from importlib import metadata
 
 import pytest
 
+from cmzon_secrets.provisioning import lambda_zip
+
 CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
 """AWS's client and what it needs; all of them are in Lambda as well."""
+
+
+def zipped(output, *added):
+    """The function's zip as the project's tool builds it, with these files beside the code."""
+    adds = [word for file in added for word in ("--add", str(file))]
+    tool = [sys.executable, "-m", lambda_zip.__name__, "--output", output, *adds]
+    done = subprocess.run(tool, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        offline = re.search(
+            r"Could not find a version|No matching distribution|Connection", done.stderr
+        )
+        if offline:
+            pytest.skip("not run: the zip for AWS Lambda (pip cannot download)")
+        pytest.fail(done.stderr)
+    return output
 
 
 class Function:

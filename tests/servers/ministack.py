@@ -43,6 +43,12 @@ class Ministack:
         key = iam.create_access_key(UserName=name)["AccessKey"]
         return key["AccessKeyId"], key["SecretAccessKey"]
 
+    def allow(self, keys, policy):
+        """Let the user of these keys do what the policy allows, and no more."""
+        arn = client("sts", self.url, *keys).get_caller_identity()["Arn"]
+        name = arn.rpartition("/")[2]
+        self.admin("iam").put_user_policy(UserName=name, PolicyName="all", PolicyDocument=policy)
+
     def role(self, *statements, policy=None, trusts="*"):
         """The ARN of a new role with this policy, which ``trusts`` may assume."""
         iam, name = self.admin("iam"), f"role-{secrets.token_hex(6)}"
@@ -66,7 +72,7 @@ def ministack_server(tmp_path_factory):
         "GATEWAY_PORT": str(port),
         "AUTH": "true",
         "MINISTACK_REGION": REGION,
-        "SERVICES": "iam,kms,lambda,logs,secretsmanager,sts",
+        "SERVICES": "cloudwatch,ec2,events,iam,kms,lambda,logs,scheduler,secretsmanager,sns,sqs,sts",
         "LOG_LEVEL": "WARNING",
     }
     with running(

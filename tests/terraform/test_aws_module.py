@@ -297,7 +297,6 @@ REFUSALS = [
     ({"name": "Acme"}, "name: it becomes part"),
     ({"tags": {"cmzon-secrets-promoted-at": "now"}}, "tags: cmzon-secrets-promoted-at is where"),
     ({"secret_name": "arn:cmzon"}, "secret_name: Secrets Manager takes"),
-    ({"secret_name": "cmzon/acme-secret"}, "secret_name: it ends in a dash and six"),
     ({"recovery_window_in_days": 3}, "recovery_window_in_days: Secrets Manager keeps"),
     ({"replicas": {"Ireland": {}}}, "replicas: each key is the name of a region"),
     ({"kms_key": {"arn": "alias/mine"}}, "kms_key: policies name the key itself"),

@@ -19,6 +19,7 @@ PROGRAM = "cmzon-secrets"
 
 COMMANDS = {
     "quickstart": "See it all on this machine: messages flow while the token rotates.",
+    "init": "Write what a new account needs: configuration, Terraform, manifests or units.",
     "emulator": "Serve the CMzon API and its dashboard on this machine, for trying and testing.",
     "keygen": "Make a new key file.",
     "put": "Store a token made in the dashboard as CURRENT.",

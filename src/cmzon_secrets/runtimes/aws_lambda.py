@@ -80,7 +80,7 @@ def _require_packed() -> None:
         if any(uri.startswith("file:") for uri in (account.place, account.admin or "")):
             raise ConfigurationError(
                 f"account {account.name} — a sealed file needs a package that is not in this zip",
-                hint='build it with: make lambda WITH="cryptography"',
+                hint="build it with: python -m cmzon_secrets.provisioning.lambda_zip --with cryptography",
             )
 
 

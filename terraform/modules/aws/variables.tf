@@ -36,13 +36,8 @@ variable "secret_name" {
   default     = null
 
   validation {
-    condition     = var.secret_name == null || can(regex("^[A-Za-z0-9/_+=.@-]{1,500}$", var.secret_name))
-    error_message = "secret_name: Secrets Manager takes letters, digits and /_+=.@- and at most 512 characters. Give the name alone, not an ARN."
-  }
-
-  validation {
-    condition     = var.secret_name == null || !can(regex("-[A-Za-z0-9]{6}$", var.secret_name))
-    error_message = "secret_name: it ends in a dash and six characters, as the ARN of another secret does, and AWS could take one for the other. Choose another end."
+    condition     = var.secret_name == null || can(regex("^[A-Za-z0-9/_+=.@-]{1,506}$", var.secret_name))
+    error_message = "secret_name: Secrets Manager takes letters, digits and /_+=.@-, and six of its 512 characters are for -admin. Give the name alone, not an ARN."
   }
 }
 

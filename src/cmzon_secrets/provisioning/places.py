@@ -1,0 +1,271 @@
+"""The files of the place where rotation runs: manifests, units, a Compose file, a function.
+
+Manifests, units and the function are the project's examples as they are; what an account has otherwise
+stands beside them, in the form that Kustomize and systemd have for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from cmzon_secrets.provisioning.configuration import configuration
+from cmzon_secrets.provisioning.shipped import shipped_file
+from cmzon_secrets.provisioning.terraform_root import NAMESPACE
+from cmzon_secrets.provisioning.wanted import EXTRAS, Wanted
+
+__all__ = ["SECRET_ID", "VAULT_ENV", "place_files", "private_folders"]
+
+VAULT_ENV = "vault.env"
+SECRET_ID = "keys/secret-id"  # noqa: S105  # a path
+"""Where a machine that logs in to Vault with an AppRole keeps its ID, and the secret that goes with it."""
+
+_UNITS = ("cmzon-secrets.service", "cmzon-secrets.timer")
+_OF_HOMES = ("/home/", "/root/", "/run/user/")
+_ALL_BUT_ITSELF = "*\n!.gitignore\n"
+
+
+def place_files(wanted: Wanted, folder: Path) -> dict[str, str]:
+    """Path below ``folder``, where they will lie → text."""
+    kept = {f"{name}/.gitignore": _ALL_BUT_ITSELF for name in private_folders(wanted)}
+    match wanted.runs_on:
+        case "function":
+            return _function()
+        case "kubernetes":
+            return _kubernetes(wanted)
+        case "vm":
+            return {**_vm(wanted, folder), **kept}
+        case "compose":
+            return {**_compose(wanted, folder), **kept}
+        case _:
+            return {}
+
+
+def private_folders(wanted: Wanted) -> tuple[str, ...]:
+    """Folders that hold secrets, which nobody else may enter and git does not keep."""
+    if wanted.backend == "file":
+        return ("keys", "token", "admin")
+    on_a_machine = wanted.runs_on in ("vm", "compose")
+    return ("keys",) if wanted.backend == "vault" and on_a_machine else ()
+
+
+# ── Azure Functions ─────────────────────────────────────────────────────────────────────────────
+
+
+def _function() -> dict[str, str]:
+    names = ("function_app.py", "host.json", "requirements.txt")
+    files = {n: shipped_file(f"examples/azure-function/{n}") for n in names}
+    files[".gitignore"] = ".python_packages/\n"
+    return {f"function/{name}": text for name, text in files.items()}
+
+
+# ── Kubernetes ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _kubernetes(wanted: Wanted) -> dict[str, str]:
+    base = ["kustomization.yaml", "cmzon-secrets.yaml"]
+    if wanted.backend != "vault":
+        base.append("without-vault/kustomization.yaml")
+    return {
+        **{f"kubernetes/base/{name}": shipped_file(f"examples/kubernetes/{name}") for name in base},
+        "kubernetes/Dockerfile": _dockerfile(wanted),
+        "kubernetes/cmzon-secrets.toml": configuration(wanted, login=True),
+        "kubernetes/kustomization.yaml": _kustomization(wanted),
+    }
+
+
+_KUSTOMIZATION = """\
+# kubectl apply -k kubernetes: what {name} has of its own, over the CronJob that is the same for all.
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [base]
+{components}configMapGenerator:
+  - {{ name: cmzon-secrets, namespace: {namespace}, behavior: replace, files: [cmzon-secrets.toml] }}
+images:
+  - {{ name: registry.example.com/cmzon-secrets, newName: {image}, newTag: "{tag}" }}
+{patches}"""
+
+_OF_THE_CRON_JOB = """\
+  - patch: |-
+      apiVersion: batch/v1
+      kind: CronJob
+      metadata: {{ name: cmzon-secrets, namespace: {namespace} }}
+      spec: {{ jobTemplate: {{ spec: {{ template: {what} }} }} }}
+"""
+
+_OF_THE_NETWORK_POLICY = """\
+  - target: {{ kind: NetworkPolicy, name: cmzon-secrets }}
+    patch: |-
+      - {{ op: add, path: /spec/egress/-, value: {way_out} }}
+"""
+
+_LABELLED = '{ metadata: { labels: { azure.workload.identity/use: "true" } } }'
+"""Then AKS gives the pod the identity that its service account names."""
+
+_PORTS_OF_THE_BASE = ("443", "8200")
+
+
+def _kustomization(wanted: Wanted) -> str:
+    image, _, tag = wanted["image"].rpartition(":")
+    patches = list(_patches(wanted))
+    return _KUSTOMIZATION.format(
+        name=wanted.name,
+        namespace=NAMESPACE,
+        image=image,
+        tag=tag,
+        components="" if wanted.backend == "vault" else "components: [base/without-vault]\n",
+        patches="".join(["patches:\n", *patches]) if patches else "",
+    )
+
+
+def _patches(wanted: Wanted) -> Iterator[str]:
+    match wanted.backend:
+        case "azure":
+            yield _OF_THE_CRON_JOB.format(namespace=NAMESPACE, what=_LABELLED)
+        case "vault":
+            address = f'{{ name: VAULT_ADDR, value: "{wanted["address"]}" }}'
+            what = f"{{ spec: {{ containers: [{{ name: rotate, env: [{address}] }}] }} }}"
+            yield _OF_THE_CRON_JOB.format(namespace=NAMESPACE, what=what)
+            port = re.search(r":([0-9]+)$", wanted["address"])
+            if port is not None and port[1] not in _PORTS_OF_THE_BASE:
+                way_out = f"{{ ports: [{{ port: {port[1]}, protocol: TCP }}] }}"
+                yield _OF_THE_NETWORK_POLICY.format(way_out=way_out)
+
+
+def _dockerfile(wanted: Wanted) -> str:
+    text = shipped_file("examples/kubernetes/Dockerfile")
+    return re.sub(r'"cmzon-secrets(\[[^]]*\])?"', f'"cmzon-secrets{EXTRAS[wanted.backend]}"', text)
+
+
+# ── systemd ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _vm(wanted: Wanted, folder: Path) -> dict[str, str]:
+    return {
+        **{f"systemd/{name}": shipped_file(f"examples/systemd/{name}") for name in _UNITS},
+        "systemd/cmzon-secrets.service.d/init.conf": _drop_in(wanted, folder),
+    }
+
+
+def _drop_in(wanted: Wanted, folder: Path) -> str:
+    """What this machine has otherwise than the unit says."""
+    command = next(
+        line.partition("=")[2].split()[1:]
+        for line in shipped_file(f"examples/systemd/{_UNITS[0]}").splitlines()
+        if line.startswith("ExecStart=")
+    )
+    program = _program()
+    environment = {"CMZON_SECRETS_CONFIG": str(folder / "cmzon-secrets.toml")}
+    lines = [
+        "# What this machine has otherwise than cmzon-secrets.service says: this folder, its owner,",
+        "# and the program. Made by `cmzon-secrets init`.",
+        "[Service]",
+        "ExecStart=",
+        f"ExecStart={' '.join(map(_of_unit, [*program, *command]))}",
+        f"User={_user()}",
+        "LoadCredential=",
+        "UnsetEnvironment=CMZON_SECRETS_KEY",
+    ]
+    if wanted.backend == "vault":
+        environment["VAULT_SECRET_ID_FILE"] = str(folder / SECRET_ID)
+        lines.append(f"EnvironmentFile={_of_path(folder / VAULT_ENV)}")
+    lines += [f"Environment={_of_unit(f'{k}={v}')}" for k, v in environment.items()]
+    if wanted.backend == "file":
+        lines.append(f"ReadWritePaths={_of_unit(str(folder / 'token'))}")
+    if any(path.startswith(_OF_HOMES) for path in (f"{folder}/", program[0])):
+        lines.append("ProtectHome=read-only")
+    return "\n".join(lines) + "\n"
+
+
+def _program() -> list[str]:
+    """How to start ourselves; as now, whatever PATH is there."""
+    beside = Path(sys.executable).with_name("cmzon-secrets")
+    return [str(beside)] if beside.exists() else [sys.executable, "-m", "cmzon_secrets.cli"]
+
+
+def _user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _of_unit(word: str) -> str:
+    """A word of a setting; ``%`` and ``$`` have a meaning in units."""
+    word = word.replace("\\", "\\\\").replace("%", "%%")
+    plain = re.fullmatch(r"[A-Za-z0-9_./:=%@+,\\-]+", word) is not None
+    return word if plain else '"{}"'.format(word.replace('"', '\\"'))
+
+
+def _of_path(path: Path) -> str:
+    """A path that is a whole setting, and may have blanks as it is."""
+    return str(path).replace("%", "%%")
+
+
+# ── Compose ─────────────────────────────────────────────────────────────────────────────────────
+
+_COMPOSE = """\
+# What rotates the token of {name}, once an hour: docker compose up --detach --build
+# {readers}
+services:
+  rotator:
+    build: ./image
+    user: "{uid}:{gid}" # the owner of this folder
+    init: true
+    read_only: true
+    restart: unless-stopped
+    cap_drop: [ALL]
+    security_opt: ["no-new-privileges:true"]
+    # A run with nothing due changes nothing; one that failed is made up for by the next.
+    entrypoint: ["sh", "-c", "while :; do cmzon-secrets rotate --all --time-limit 45m; sleep 3600; done"]
+{env_file}    environment:
+{environment}
+    # "unhealthy": a rotation is overdue or stuck, or the token cannot be read.
+    healthcheck:
+      test: ["CMD", "cmzon-secrets", "status", "--account", "{name}"]
+      interval: 10m
+      timeout: 1m
+    volumes:
+{volumes}
+"""
+
+
+_READERS = {
+    "file": "A program beside it runs as the same user, and has token/ and keys/ read-only at the same paths.",
+    "vault": "A program beside it logs in to Vault by itself, as a reader; it needs nothing of this folder.",
+}
+
+
+def _compose(wanted: Wanted, folder: Path) -> dict[str, str]:
+    environment = {"CMZON_SECRETS_CONFIG": str(folder / "cmzon-secrets.toml")}
+    if wanted.backend == "vault":
+        environment["VAULT_SECRET_ID_FILE"] = str(folder / SECRET_ID)
+    mounted = ["cmzon-secrets.toml", *private_folders(wanted)]
+    text = _COMPOSE.format(
+        name=wanted.name,
+        readers=_READERS[wanted.backend],
+        uid=os.getuid(),
+        gid=os.getgid(),
+        env_file=f"    env_file: {VAULT_ENV}\n" if wanted.backend == "vault" else "",
+        environment="\n".join(f"      {k}: {_of_compose(v)}" for k, v in environment.items()),
+        volumes="\n".join(_bind(folder / name, writable=name == "token") for name in mounted),
+    )
+    return {"compose.yaml": text, "image/Dockerfile": _dockerfile(wanted)}
+
+
+def _bind(path: Path, *, writable: bool) -> str:
+    """The same path inside and out: a sealed file is bound to the path it lies at."""
+    source = target = _of_compose(str(path))
+    read_only = "" if writable else ", read_only: true"
+    return f"      - {{ type: bind, source: {source}, target: {target}{read_only} }}"
+
+
+def _of_compose(text: str) -> str:
+    """A string of YAML, in which ``$`` stands for itself."""
+    return json.dumps(text.replace("$", "$$"), ensure_ascii=False)

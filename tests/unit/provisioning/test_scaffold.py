@@ -1,0 +1,376 @@
+"""What `init` writes for each backend and place: whether those who read it accept it."""
+
+import configparser
+import re
+import shutil
+import subprocess
+from importlib import import_module
+from unittest.mock import ANY
+
+import pytest
+
+from cmzon_secrets.accounts import policy_of
+from cmzon_secrets.cli.app import COMMANDS
+from cmzon_secrets.config import load_config
+from cmzon_secrets.errors import ConfigurationError
+from cmzon_secrets.provisioning.scaffold import scaffold
+from cmzon_secrets.registry import locate_provider
+from servers.terraform import ROOT, Terraform, aws_environment, needs_plugin, written_out
+from unit.provisioning.choices import CHOICES, wanting
+
+yaml = pytest.importorskip("yaml", reason="not run: init's manifests (no yaml)")
+
+
+def of(**wanted):
+    """The choices that fit, each with its name."""
+    fit = [
+        c for c in CHOICES if c[0] in wanted.get("backend", c) and c[1] in wanted.get("place", c)
+    ]
+    return pytest.mark.parametrize("choice", fit, ids="-".join)
+
+
+@pytest.fixture
+def made(choice, tmp_path):
+    return scaffold(wanting(*choice), str(tmp_path))
+
+
+def on_disk(made, folder):
+    for path, text in made.files.items():
+        written_out((folder / path).parent, text, (folder / path).name)
+    return folder
+
+
+def tool(*command, folder):
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"not run: {command[0]} (not installed)")
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+# ── configuration ───────────────────────────────────────────────────────────────────────────────
+
+
+@of()
+def test_each_configuration_is_one_that_we_accept(made, tmp_path):
+    texts = [text for path, text in made.files.items() if path.endswith("cmzon-secrets.toml")]
+    for number, text in enumerate(texts):
+        config = load_config(written_out(tmp_path, text, f"{number}.toml") / f"{number}.toml")
+        account = config.account("acme")
+        policy_of(account, config)
+        assert locate_provider(account.token).path != locate_provider(account.admin).path
+
+
+@of(place=("vm", "compose", "kubernetes"))
+def test_whoever_rotates_logs_in_as_itself(made, choice):
+    """And a person at a workstation does so as a person."""
+    text = made.files.get("kubernetes/cmzon-secrets.toml", made.files["cmzon-secrets.toml"])
+    login = {
+        ("azure", "kubernetes"): "?credential=workload",
+        ("azure", "vm"): "?credential=managed",
+        ("vault", "kubernetes"): "&auth=kubernetes&role=cmzon-acme-rotator",
+        ("vault", "vm"): "&auth=approle&role=cmzon-acme-rotator",
+        ("vault", "compose"): "&auth=approle&role=cmzon-acme-rotator",
+    }.get(choice, "")
+    assert text.count(f'{login}"\n') + text.count(f'{login}" #') >= 2
+    if choice[1] == "kubernetes":
+        assert login == "" or login not in made.files["cmzon-secrets.toml"]
+
+
+@of(backend=("aws", "azure", "vault"))
+def test_the_uris_are_those_of_the_places_that_the_module_makes(made, choice):
+    """Names that are written here and there are the same."""
+    texts = [text for path, text in made.files.items() if path.endswith(("module.tf", "main.tf"))]
+    names = {
+        "aws": ('coalesce(var.secret_name, "cmzon/${var.name}")', "cmzon/acme?"),
+        "azure": ("coalesce(var.secret_name, local.prefix)", "/secrets/cmzon-acme"),
+        "vault": ("coalesce(var.path, var.name)", "//cmzon/acme?"),
+    }
+    in_the_module, in_ours = names[choice[0]]
+    assert any(in_the_module in text for text in texts)
+    assert in_ours in made.files["cmzon-secrets.toml"]
+
+
+# ── Terraform ───────────────────────────────────────────────────────────────────────────────────
+
+
+@of(backend=("aws", "azure", "vault"))
+def test_a_root_is_at_most_fifteen_lines(made):
+    lines = [line.strip() for line in made.files["terraform/main.tf"].splitlines()]
+    assert len([line for line in lines if line and not line.startswith("#")]) <= 15
+
+
+@pytest.fixture
+def roots(tmp_path):
+    """A function: one Terraform over the roots of a backend, so that all cost as much as one."""
+
+    def over(backend, environment):
+        calls = []
+        for place in (place for name, place in CHOICES if name == backend):
+            on_disk(scaffold(wanting(backend, place), str(tmp_path)), tmp_path / place)
+            calls.append(f'module "{place}" {{ source = "./{place}/terraform" }}\n')
+        return Terraform(written_out(tmp_path, "".join(calls)), environment)
+
+    return over
+
+
+@pytest.mark.slow
+def test_terraform_accepts_the_roots_of_aws_and_would_write_them_so(roots):
+    needs_plugin("aws")
+    root = roots("aws", aws_environment())
+    (root.folder / "lambda/terraform/cmzon-secrets-lambda.zip").touch()
+    root.run("fmt", "-check", "-recursive")
+    root.init()
+    root.validate()
+
+
+@pytest.mark.parametrize(("backend", "provider"), [("azure", "azurerm"), ("vault", "vault")])
+def test_terraform_accepts_the_roots_of_the_others(roots, published_provider, backend, provider):
+    with published_provider(provider, tree=ROOT / "terraform" / "modules" / backend) as environment:
+        root = roots(backend, environment)
+        root.run("fmt", "-check", "-recursive")
+        root.init()
+        root.validate()
+
+
+@of(backend=("aws", "azure", "vault"))
+def test_the_module_lies_beside_the_root_as_it_is_without_what_only_proves_it(made, choice):
+    below = f"terraform/modules/{choice[0]}/"
+    copied = {
+        path.removeprefix(below): t for path, t in made.files.items() if path.startswith(below)
+    }
+    for path, text in copied.items():
+        assert (ROOT / below / path).read_text() == text
+    assert {"main.tf", "variables.tf", "outputs.tf", "versions.tf"} <= set(copied)
+    assert [path for path in copied if path.startswith(("tests/", "examples/"))] == []
+    used = set(re.findall(r'path\.module}/(policies/[\w.-]+\.\w+)"', "".join(copied.values())))
+    assert used <= set(copied)
+
+
+def test_git_keeps_neither_state_nor_plan_nor_build_but_the_lock_file(tmp_path):
+    files = on_disk(scaffold(wanting("azure", "function"), str(tmp_path)), tmp_path)
+    tool("git", "init", "--quiet", folder=files)
+    names = [
+        "terraform.tfstate",
+        "terraform.tfstate.backup",
+        "plan.tfplan",
+        "cmzon-secrets-lambda.zip",
+        "function.zip",
+    ]
+    names = [f"terraform/{name}" for name in [*names, ".terraform/x"]]
+    names.append("function/.python_packages/lib/x.py")
+    ignored = tool("git", "check-ignore", *names, folder=files).stdout.split()
+    assert ignored == names
+    kept = ["git", "check-ignore", "terraform/.terraform.lock.hcl", "terraform/main.tf"]
+    assert subprocess.run(kept, cwd=files, check=False, capture_output=True).stdout == b""
+
+
+@of(backend=("file",))
+def test_git_keeps_no_key_and_no_sealed_file(made, tmp_path):
+    files = on_disk(made, tmp_path)
+    tool("git", "init", "--quiet", folder=files)
+    names = ["keys/acme.key", "token/acme.sealed", "token/acme.sealed.lock", "admin/acme.sealed"]
+    assert tool("git", "check-ignore", *names, folder=files).stdout.split() == names
+
+
+# ── Kubernetes ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def objects(made, tmp_path):
+    """Kind → object, as kubectl would apply them."""
+    shown = tool("kubectl", "kustomize", "kubernetes", folder=on_disk(made, tmp_path)).stdout
+    return {found["kind"]: found for found in yaml.safe_load_all(shown)}
+
+
+@of(place=("kubernetes",))
+def test_kubectl_puts_the_accounts_own_over_what_is_the_same_for_all(objects, made, choice):
+    (name, text), *_ = objects["ConfigMap"]["data"].items()
+    assert (name, text) == ("cmzon-secrets.toml", made.files["kubernetes/cmzon-secrets.toml"])
+    pod = objects["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert container["image"] == "registry.example.com/team/cmzon-secrets:2"
+    config = next(volume for volume in pod["spec"]["volumes"] if volume["name"] == "config")
+    assert config["configMap"]["name"] == objects["ConfigMap"]["metadata"]["name"]
+    labels = pod["metadata"]["labels"]
+    assert labels.get("azure.workload.identity/use") == ("true" if choice[0] == "azure" else None)
+    env = {variable["name"]: variable["value"] for variable in container["env"]}
+    of_vault = {"VAULT_ADDR": "https://vault.example.com:8200", "VAULT_JWT_FILE": ANY}
+    config = {"CMZON_SECRETS_CONFIG": "/etc/cmzon-secrets/cmzon-secrets.toml"}
+    assert env == (config | of_vault if choice[0] == "vault" else config)
+
+
+@of(place=("kubernetes",))
+def test_the_identity_is_that_of_the_pod(objects, made, choice):
+    namespace = objects["CronJob"]["metadata"]["namespace"]
+    account = objects["ServiceAccount"]["metadata"]["name"]
+    root = made.files["terraform/main.tf"]
+    assert objects["ServiceAccount"]["metadata"]["namespace"] == namespace
+    if choice[0] == "aws":
+        assert re.search(rf'namespace\s+= "{namespace}"\s+service_account = "{account}"', root)
+    else:
+        assert f'"{namespace}:{account}"' in root
+
+
+@pytest.mark.parametrize(
+    ("address", "ports"),
+    [
+        ("https://v.example.com", set()),
+        ("https://v.example.com:8200", set()),
+        ("https://v:9200", {9200}),
+    ],
+)
+def test_the_network_policy_lets_it_out_to_vault_on_any_port(tmp_path, address, ports):
+    made = scaffold(wanting("vault", "kubernetes", address=address), str(tmp_path))
+    shown = tool("kubectl", "kustomize", "kubernetes", folder=on_disk(made, tmp_path)).stdout
+    (policy,) = [o for o in yaml.safe_load_all(shown) if o["kind"] == "NetworkPolicy"]
+    open_ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+    assert open_ports >= {53, 443, 8200} | ports
+    assert (9200 in open_ports) == (9200 in ports)
+
+
+def test_the_network_policy_lets_it_ask_the_agent_for_credentials(tmp_path):
+    made = scaffold(wanting("aws", "kubernetes"), str(tmp_path))
+    shown = tool("kubectl", "kustomize", "kubernetes", folder=on_disk(made, tmp_path)).stdout
+    (policy,) = [o for o in yaml.safe_load_all(shown) if o["kind"] == "NetworkPolicy"]
+    assert "169.254.170.23/32" in {
+        to["ipBlock"]["cidr"] for rule in policy["spec"]["egress"] for to in rule.get("to", [])
+    }
+
+
+@of(place=("kubernetes", "compose"))
+def test_the_image_has_what_the_backend_needs(made, choice):
+    (text,) = [text for path, text in made.files.items() if path.endswith("/Dockerfile")]
+    extra = "" if choice[0] == "file" else f"[{choice[0]}]"
+    assert f'"cmzon-secrets{extra}"' in text
+
+
+# ── systemd ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@of(place=("vm",))
+def test_systemd_finds_nothing_wrong_in_the_units(made, tmp_path):
+    folder = on_disk(made, tmp_path) / "systemd"
+    units = ("./cmzon-secrets.service", "./cmzon-secrets.timer")
+    assert tool("systemd-analyze", "verify", *units, folder=folder).stderr == ""
+
+
+@of(place=("vm",))
+def test_the_units_are_ours_and_beside_them_stands_what_this_machine_has_otherwise(made, tmp_path):
+    drop_in = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
+    drop_in.read_string(made.files["systemd/cmzon-secrets.service.d/init.conf"])
+    assert drop_in.sections() == ["Service"]
+    for name in ("cmzon-secrets.service", "cmzon-secrets.timer"):
+        assert made.files[f"systemd/{name}"] == (ROOT / "examples/systemd" / name).read_text()
+    assert f"CMZON_SECRETS_CONFIG={tmp_path}/cmzon-secrets.toml" in "".join(made.files.values())
+
+
+@of(place=("vm",))
+def test_a_key_that_only_other_machines_have_is_not_waited_for(made):
+    """systemd does not start a service whose credential is missing; an empty setting takes it back."""
+    assert "\nLoadCredential=token.key:" in made.files["systemd/cmzon-secrets.service"]
+    drop_in = made.files["systemd/cmzon-secrets.service.d/init.conf"].splitlines()
+    assert {"LoadCredential=", "UnsetEnvironment=CMZON_SECRETS_KEY"} <= set(drop_in)
+
+
+def test_a_folder_may_have_blanks_and_signs_that_units_and_compose_files_read_otherwise(tmp_path):
+    folder = tmp_path / "our $HOME 100%h"
+    made = scaffold(wanting("file", "vm"), str(folder))
+    text = made.files["systemd/cmzon-secrets.service.d/init.conf"]
+    inside = str(folder).replace("%", "%%")
+    assert f'Environment="CMZON_SECRETS_CONFIG={inside}/cmzon-secrets.toml"\n' in text
+    assert f'ReadWritePaths="{inside}/token"\n' in text
+    units = on_disk(made, folder) / "systemd"
+    assert tool("systemd-analyze", "verify", "./cmzon-secrets.service", folder=units).stderr == ""
+    compose = yaml.safe_load(
+        scaffold(wanting("file", "compose"), str(folder)).files["compose.yaml"]
+    )
+    (rotator,) = compose["services"].values()
+    assert rotator["volumes"][0]["source"].replace("$$", "$") == f"{folder}/cmzon-secrets.toml"
+    assert "$$HOME" in rotator["environment"]["CMZON_SECRETS_CONFIG"]
+    first = made.steps[0].command
+    assert subprocess.run(
+        ["sh", "-c", f"{first} && pwd"], capture_output=True, text=True, check=True
+    )
+
+
+def test_a_folder_whose_name_cannot_be_printed_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot be printed"):
+        scaffold(wanting("file", "vm"), str(tmp_path / "a\nb"))
+
+
+# ── Compose ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@of(place=("compose",))
+def test_the_container_may_do_next_to_nothing_and_no_secret_stands_in_the_file(made, choice):
+    compose = yaml.safe_load(made.files["compose.yaml"])
+    (rotator,) = compose["services"].values()
+    assert rotator["read_only"] is True
+    assert rotator["cap_drop"] == ["ALL"]
+    writable = [v["source"] for v in rotator["volumes"] if not v.get("read_only")]
+    assert [path.rpartition("/")[2] for path in writable] == ["token"] * (choice[0] == "file")
+    assert all(v["source"] == v["target"] and v["type"] == "bind" for v in rotator["volumes"])
+    assert set(rotator["environment"]) <= {"CMZON_SECRETS_CONFIG", "VAULT_SECRET_ID_FILE"}
+
+
+# ── the function of Azure ───────────────────────────────────────────────────────────────────────
+
+
+def test_the_function_is_the_example(tmp_path):
+    made = scaffold(wanting("azure", "function"), str(tmp_path))
+    for path in (p for p in made.files if p.startswith("function/") and "gitignore" not in p):
+        example = ROOT / "examples/azure-function" / path.removeprefix("function/")
+        assert made.files[path] == example.read_text()
+
+
+# ── what to type ────────────────────────────────────────────────────────────────────────────────
+
+
+@of()
+def test_the_steps_are_shell_and_end_with_doctor(made):
+    script = "\n".join(step.command for step in made.steps)
+    done = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert made.steps[-1].command == "cmzon-secrets doctor --account acme"
+
+
+@of()
+def test_each_command_of_ours_among_the_steps_is_one_that_we_understand(made):
+    import shlex
+
+    for step in made.steps:
+        for words in re.findall(
+            r"cmzon-secrets ((?:put|rotate|doctor|keygen)\b[^&|;]*)", step.command
+        ):
+            name, *rest = shlex.split(words)
+            assert name in COMMANDS
+            import_module(f"cmzon_secrets.cli.{name}").command.make_context(name, rest)
+
+
+@of(backend=("vault", "azure"))
+def test_what_the_steps_ask_terraform_for_is_among_its_outputs(made, choice):
+    outputs = set(re.findall(r'^output "(\w+)"', made.files["terraform/main.tf"], re.MULTILINE))
+    asked = set(re.findall(r"output -raw (\w+)", "".join(step.command for step in made.steps)))
+    assert asked == outputs
+    declared = made.files[f"terraform/modules/{choice[0]}/outputs.tf"]
+    assert all(f'output "{name}"' in declared for name in outputs)
+
+
+@of()
+def test_no_step_has_a_place_for_a_secret(made):
+    for step in made.steps:
+        assert "--from-env" not in step.command
+        assert not re.search(r"put .*(<|\|)", step.command)
+
+
+@of(backend=("vault",))
+def test_policies_and_roles_of_vault_are_called_as_in_the_module(made):
+    typed = "".join(step.command for step in made.steps) + "".join(
+        text for path, text in made.files.items() if path.endswith(".toml")
+    )
+    module = "".join(t for p, t in made.files.items() if p.startswith("terraform/modules"))
+    assert "-policy=cmzon-acme-seeder" in typed
+    assert 'prefix     = "cmzon-${var.name}"' in module
+    assert '"${local.prefix}-rotator"' in module
+    assert "seeder" in module
