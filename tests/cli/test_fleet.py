@@ -10,8 +10,8 @@ import urllib.request
 
 import pytest
 
-from cli.fleets import Accounts, items, kinds, place
 from cmzon_secrets.emulator import Emulator
+from servers.fleets import Accounts, items, kinds, place
 
 PATIENCE = 60.0  # seconds; for a loaded machine
 

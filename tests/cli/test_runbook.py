@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.fleets import Accounts, items, place
 from cmzon_secrets import Token, TokenStore, open_store
 from cmzon_secrets.sealing_keys.key_file import generate_key_file
+from servers.fleets import Accounts, items, place
 
 PAGE = Path(__file__).parents[2] / "docs" / "runbook.md"
 PATIENCE = 60.0  # seconds; for a loaded machine
