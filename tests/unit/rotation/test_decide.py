@@ -104,7 +104,7 @@ intents = (
 
 
 @given(seens(), intents)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_whatever_is_seen_and_wanted_there_is_one_next_step(seen: Seen, intent: Intent):
     decision = decide(seen, intent, POLICY, NOW)
     assert isinstance(decision, Decision)
@@ -122,7 +122,7 @@ def test_what_only_retires_or_prepares_promotes_nothing_and_sweeps_nothing(seen:
 
 
 @given(seens(), scheduled)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_scheduled_run_never_touches_what_applications_use(seen: Seen, intent: Scheduled):
     decision = decide(seen, intent, POLICY, NOW)
     assert isinstance(decision, Decision)
@@ -139,7 +139,7 @@ def test_a_scheduled_run_never_touches_what_applications_use(seen: Seen, intent:
 
 
 @given(seens(), scheduled)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_previous_is_revoked_only_after_its_grace_and_not_in_use_unless_ours_and_past_the_limit(
     seen: Seen, intent: Scheduled
 ):
@@ -160,7 +160,7 @@ def test_previous_is_revoked_only_after_its_grace_and_not_in_use_unless_ours_and
 
 
 @given(seens(), scheduled)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_an_orphan_is_ours_old_enough_unheld_and_unused(seen: Seen, intent: Scheduled):
     decision = decide(seen, intent, POLICY, NOW)
     if not isinstance(decision, Revoke) or not isinstance(decision.token, str):
@@ -173,7 +173,7 @@ def test_an_orphan_is_ours_old_enough_unheld_and_unused(seen: Seen, intent: Sche
 
 
 @given(seens(), scheduled | st.just(Rollback()) | st.just(Emergency("tok_1")))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_only_a_token_that_the_api_accepted_in_this_run_is_staged_or_promoted(seen: Seen, intent):
     decision = decide(seen, intent, POLICY, NOW)
     if isinstance(decision, Promote):
