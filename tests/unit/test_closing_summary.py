@@ -33,7 +33,12 @@ def closing_lines(folder, tests):
         check=False,
         text=True,
         timeout=100,
-        env={**os.environ, "PYTEST_ADDOPTS": "", "COLUMNS": "80", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={
+            **os.environ,
+            "PYTEST_ADDOPTS": "",
+            "COLUMNS": "80",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
     )
     return [line for line in done.stdout.splitlines() if "not run" in line]
 
