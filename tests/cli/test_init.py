@@ -17,6 +17,17 @@ from unit.provisioning.choices import CHOICES, options, wanting
 
 TOKEN = "cmz_" + "Kanarienvogel" * 3
 FILE_VM = ["--backend", "file", "--name", "acme"]
+AZURE = [
+    "--backend",
+    "azure",
+    "--name",
+    "acme",
+    "--resource-group",
+    "rg",
+    "--location",
+    "westeurope",
+]
+AZURE += ["--operator", "00000000-0000-0000-0000-000000000001"]
 
 
 def written(folder):
@@ -36,7 +47,7 @@ def test_what_it_wrote_and_what_to_type_is_data(cli):
     assert sorted(line.strip() for line in named) == sorted(written(cli.folder))
     numbered = [line for line in lines if re.match(r" +\d+ ", line)]
     assert [int(line.split()[0]) for line in numbered] == list(range(1, len(numbered) + 1))
-    assert numbered[-1].endswith("cmzon-secrets doctor --account acme")
+    assert any(line.endswith(" cmzon-secrets doctor --account acme") for line in numbered)
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids="-".join)
@@ -48,7 +59,8 @@ def test_every_choice_is_written_and_told_as_json(cli, choice):
     assert (item["account"], item["backend"], item["runs_on"]) == ("acme", *choice)
     assert {file["path"] for file in item["files"]} == set(written(cli.folder))
     assert all(file["written"] for file in item["files"])
-    assert item["commands"][-1]["command"] == "cmzon-secrets doctor --account acme"
+    commands = {command["command"] for command in item["commands"]}
+    assert "cmzon-secrets doctor --account acme" in commands
 
 
 def test_the_place_is_the_backends_own_where_none_is_named(cli):
@@ -121,9 +133,11 @@ def test_a_folder_that_may_not_be_written_to_gets_nothing(cli):
         (["--backend", "vault", "--name", "acme"], "--address is missing", "Address of Vault"),
         (["--backend", "s3"], "'s3' is not one of", "init --help"),
         ([*FILE_VM, "--runs-on", "lambda"], "no such choice with --backend file", "valid: vm, compose"),
-        ([*FILE_VM, "--region", "eu-west-1"], "--region — it has no meaning", "leave it out"),
-        (["--backend", "file", "--name", "Acme Ltd"], "--name — this is none", "lower-case letters"),
-        ([*FILE_VM, "--allow", "203.0.113.7/32"], "--allow — it has a meaning with", "init --help"),
+        ([*FILE_VM, "--region", "eu-west-1"], "--region — it does not apply to", "leave it out"),
+        (["--backend", "file", "--name", "Acme Ltd"], "--name — 'Acme Ltd' is not a name", "lower-case letters"),
+        ([*FILE_VM, "--allow", "203.0.113.7"], "--allow — it does not apply to", "leave it out"),
+        ([*AZURE, "--vault-name", "v-acme"], "--allow is missing", "Public addresses"),
+        (["--backend", "file", "--name", "acme-admin"], "belongs to the account 'acme'", "another end"),
         ([*FILE_VM, "extra"], "more arguments than it takes", "init --help"),
     ],
 )  # fmt: skip
@@ -155,7 +169,7 @@ def test_a_token_typed_in_the_wrong_place_is_not_repeated(cli, words):
 # ── what is asked ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_on_a_terminal_it_asks_and_each_question_has_a_default(cli):
+def test_on_a_terminal_it_asks_and_offers_what_can_be_used(cli):
     terminal = cli.on_terminal("init")
     terminal.expect("Where shall the token be?")
     terminal.expect("[file] ")
@@ -170,37 +184,62 @@ def test_on_a_terminal_it_asks_and_each_question_has_a_default(cli):
     assert "[accounts.globex]" in (cli.folder / "cmzon-secrets.toml").read_text()
 
 
-def test_what_was_given_is_not_asked_again(cli):
-    words = ["--backend", "azure", "--runs-on", "function", "--name", "acme"]
-    words += ["--operator", "00000000-0000-0000-0000-000000000001"]
+def test_what_only_its_owner_knows_is_asked_again_until_it_is_given(cli):
+    """An example is shown, and is no answer; nor is one that Azure would refuse."""
+    words = ["--backend", "azure", "--runs-on", "function", "--name", "my-company-production"]
     terminal = cli.on_terminal("init", *words, "--location", "northeurope")
-    terminal.expect("no other in the world may have it [cmzon-acme] ")
+    terminal.expect("no other in the world may have it ")
     terminal.type("\n")
-    terminal.expect("Resource group [cmzon-acme] ")
+    terminal.expect("'' is not a name for a Key Vault; write 3 to 24")
+    terminal.type("my-company\n")
+    terminal.expect("Resource group [cmzon-my-company-production] ")
     terminal.type("messages\n")
-    assert terminal.end() == 0
-    assert "Azure region" not in terminal.shown
-    assert '"messages"' in (cli.folder / "terraform/main.tf").read_text()
-
-
-def test_what_the_environment_says_is_the_default(cli):
-    terminal = cli.on_terminal(
-        "init", "--backend", "aws", "--runs-on", "lambda", AWS_REGION="eu-north-1"
-    )
-    terminal.expect("[acme] ")
+    terminal.expect("[such as 00000000-0000-0000-0000-000000000000] ")
     terminal.type("\n")
-    terminal.expect("AWS region [eu-north-1] ")
-    terminal.type("\n")
+    terminal.expect("'' is not an object id")
+    terminal.type("00000000-0000-0000-0000-000000000001\n")
+    terminal.expect("[such as 203.0.113.7,")
+    terminal.type("203.0.113.7\n")
     assert terminal.end() == 0
+    assert "Azure region" not in terminal.shown  # it was given
+    root = (cli.folder / "terraform/main.tf").read_text()
+    assert '"messages"' in root
+    assert 'allowed_cidrs       = ["203.0.113.7"]' in root
 
 
-def test_an_answer_that_is_none_writes_nothing(cli):
+def test_an_answer_that_cannot_be_meant_is_told_at_once_and_asked_again(cli):
     terminal = cli.on_terminal("init", "--backend", "file", "--runs-on", "vm")
     terminal.expect("[acme] ")
     terminal.type("Acme Ltd\n")
+    terminal.expect("'Acme Ltd' is not a name for an account; write 2 to 40")
+    terminal.expect("Name of the account [acme] ")
+    terminal.type("globex\n")
+    assert terminal.end() == 0
+    assert "[accounts.globex]" in (cli.folder / "cmzon-secrets.toml").read_text()
+
+
+def test_what_was_given_and_cannot_be_meant_is_told_before_anything_is_asked(cli):
+    terminal = cli.on_terminal("init", "--backend", "aws", "--runs-on", "lambda", "--name", "Q")
     assert terminal.end() == 2
-    assert "this is none" in terminal.shown
-    assert written(cli.folder) == {}
+    assert "AWS region" not in terminal.shown
+
+
+@pytest.mark.parametrize(
+    ("said", "offered"), [("eu-north-1", "[eu-north-1]"), ("Frankfurt", "[eu-central-1]")]
+)
+def test_what_the_environment_says_is_offered_where_it_can_be_used(cli, said, offered):
+    words = ["--backend", "aws", "--runs-on", "lambda", "--name", "acme"]
+    terminal = cli.on_terminal("init", *words, AWS_REGION=said)
+    terminal.expect(f"AWS region {offered} ")
+    terminal.type("\n")
+    assert terminal.end() == 0
+
+
+@pytest.mark.parametrize("address", ["https://v.example.com", "http://127.0.0.1:8200"])
+def test_and_without_a_terminal_it_is_taken(cli, address):
+    words = ["--backend", "vault", "--runs-on", "vm", "--name", "acme"]
+    assert cli("init", *words, VAULT_ADDR=address).code == 0
+    assert f'"{address}"' in (cli.folder / "terraform/main.tf").read_text()
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
@@ -267,8 +306,15 @@ def test_file_on_a_machine_from_nothing_to_a_token_that_rotates(cli, shell):
         assert "0 problems, 0 warnings" in done.stdout
         assert api.admin_token not in done.stdout + done.stderr
         folder = cli.folder / "acme"
-        assert "cp -R systemd/. /etc/systemd/system/" in noted
-        assert "systemctl enable --now cmzon-secrets.timer" in noted
+        assert noted.splitlines() == [
+            "install -m 644 -D -t /etc/systemd/system"
+            " systemd/cmzon-secrets.service systemd/cmzon-secrets.timer",
+            "install -m 644 -D systemd/cmzon-secrets.service.d/init.conf"
+            " /etc/systemd/system/cmzon-secrets.service.d/init.conf",
+            "systemctl daemon-reload",
+            "systemctl enable --now cmzon-secrets.timer",
+            "systemctl start cmzon-secrets.service",
+        ]
         again = run_as_the_unit_says(folder, api)
         assert (again.returncode, again.stderr) == (0, "")
         status = cli(
@@ -296,7 +342,10 @@ def test_file_in_a_container_too(cli, shell):
         (item,) = json.loads(cli(*words).out)["items"]
         done, noted = shell(item["commands"], api.admin_token, CMZON_BASE_URL=api.base_url)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert noted == "docker compose up --detach --build\n"
+        assert noted.splitlines() == [
+            "docker compose up --detach --build",
+            "docker compose exec rotator cmzon-secrets status --account acme",
+        ]
         (rotator,) = yaml.safe_load((cli.folder / "compose.yaml").read_text())["services"].values()
         loop = rotator["entrypoint"][-1]
         once = re.fullmatch(r"while :; do cmzon-secrets (.*); sleep 3600; done", loop)[1]

@@ -86,7 +86,8 @@ def test_from_nothing_to_a_token_that_a_function_rotates(cli, type_in, ministack
     account = f"acme{secrets.token_hex(4)}"
     words = ["init", "--backend", "aws", "--name", account, "--region", REGION, "--json"]
     (item,) = json.loads(cli(*words).out)["items"]
-    build, fetch, apply, put, invoke, doctor = [step["command"] for step in item["commands"]]
+    commands = [step["command"] for step in item["commands"]]
+    build, fetch, apply, put, invoke, doctor, application = commands
     to_the_emulator(cli.folder / "terraform/main.tf", api)
     shutil.copyfile(api.ca, cli.folder / "ca.pem")
 
@@ -102,6 +103,12 @@ def test_from_nothing_to_a_token_that_a_function_rotates(cli, type_in, ministack
     assert "ok       api.token: the API takes the token" in examined
     assert "0 problems" in examined
     assert set(re.findall("warning  (.*?):", examined)) == {"permissions.excess"}  # the admin's own
+
+    given = type_in(application)
+    assert (
+        f":secret:cmzon/{account}-" in re.search("^CMZON_TOKEN_URI=(.*)$", given, re.MULTILINE)[1]
+    )
+    assert f":policy/cmzon-{account}-reader" in given
 
     stored = ministack.admin("secretsmanager").get_secret_value(SecretId=f"cmzon/{account}")
     token = json.loads(stored["SecretString"])["token"]

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import socket
+import time
 import traceback
 import uuid
 from contextlib import closing
@@ -17,6 +19,7 @@ from cmzon_secrets.errors import (
     ConfigurationError,
     InvalidURI,
 )
+from cmzon_secrets.providers.aws_secrets_manager import AWSSecretsManager
 from cmzon_secrets.runtimes import aws_lambda, scheduled, warm
 from cmzon_secrets.runtimes.aws_lambda import handler
 from cmzon_secrets.testing import ManualClock
@@ -210,6 +213,28 @@ def test_a_step_that_fails_is_raised_as_what_it_is(shop, configure, native, stri
     strict_aws.denied = {"PutSecretValue"}
     with pytest.raises(AccessDenied, match="; grant what `cmzon-secrets doctor --policy"):
         handler(next(native.steps()))
+
+
+@pytest.fixture
+def silent():
+    """The address of a service whose network drops what is sent: no connection is answered."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_behind_a_network_that_swallows_everything_it_fails_long_before_it_is_killed(
+    shop, configure, silent, strict_aws, monkeypatch
+):
+    """A subnet without a way out: nothing refuses, nothing answers."""
+    defaults = AWSSecretsManager.__init__.__kwdefaults__
+    assert defaults["timeout"] < 60 / 3  # the least that the module lets the function run
+    monkeypatch.setitem(defaults, "timeout", 1.0)
+    configure(**shop.access, CMZON_TOKEN_URI=f"awssecretsmanager://acme?endpoint_url={silent}")
+    begun = time.monotonic()
+    with pytest.raises(CMzonSecretsError, match=r"no answer within 1 s"):
+        handler({}, Context(60))
+    assert time.monotonic() - begun < 3 * defaults["timeout"]
+    assert shop.live == 0
 
 
 # ── what fails ──────────────────────────────────────────────────────────────────────────────────

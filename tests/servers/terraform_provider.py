@@ -29,12 +29,16 @@ class Actor:
     replaced_for = ()
     """The attributes whose change needs a new resource; no published schema tells them."""
 
+    def __init__(self, create=None):
+        if create is not None:
+            self.create = create
+
     def create(self, values):
         """Make what the configuration says, its write-only values included; what is known then."""
         return {}
 
     def read(self, state):
-        """How it is now, None where it is gone. Of a data source: what the configuration finds."""
+        """How it is now; None where it is gone."""
         return state
 
     def update(self, state, values):
@@ -42,6 +46,13 @@ class Actor:
 
     def delete(self, state):
         pass
+
+
+class DataSource:
+    """``read``: what a configuration finds."""
+
+    def __init__(self, read):
+        self.read = read
 
 
 class MadeUp(Actor):
@@ -78,17 +89,17 @@ class MadeUp(Actor):
         return {"number": 0, "bool": False}.get(type_, f"{self._type}-{name}-{mark}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def published_provider():
-    """`serving`, as a fixture."""
-    return serving
+    """``published_provider(name, actors, tree=…)``: see `_serving`."""
+    return _serving
 
 
 @contextmanager
-def serving(name, actors=None, *, tree=None, configured=lambda configuration: None):
+def _serving(name, actors=None, *, tree=None, configured=lambda configuration: None):
     """A context that serves the provider ``name``, and gives the environment for `Terraform`.
 
-    ``actors`` by type; a data source's goes by ``"data.TYPE"``. With a ``tree`` no other types are
+    ``actors`` by type; a `DataSource` goes by ``"data.TYPE"``. With a ``tree`` no other types are
     served than those and what the HCL below it names, which is quicker. ``configured`` is told the
     provider's own configuration, before any resource is acted on.
     """

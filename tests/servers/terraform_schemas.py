@@ -12,6 +12,9 @@ may stand more than once. Not told, and so not held to by what is served from he
 argument takes, which arguments exclude each other or force a new resource, what is sensitive, an
 upper bound of blocks above one, ephemeral resources. That an argument is write-only is known by its
 name alone: both providers end it with ``_wo``.
+
+That Terraform takes every schema shows that none is malformed, not that it was read right. What was
+read is held to the providers' documentation in spot checks (``tests/terraform/test_published_schemas.py``).
 """
 
 import base64

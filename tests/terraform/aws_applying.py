@@ -1,6 +1,6 @@
 """Roots that use the AWS module as its README says, applied on servers of this machine.
 
-A root is a folder with one `main.tf`, the user's whole configuration; each of its runs is timed.
+A root is a folder with one `main.tf`, the user's whole configuration.
 """
 
 import json
@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from servers.terraform import ROOT, Terraform, aws_environment, binary, written_out
 
@@ -40,7 +40,6 @@ class Root:
     """``arguments``: of the module, in HCL. ``keys``: whose, on the server at ``url``."""
 
     def __init__(self, folder, arguments, url, keys, more=""):
-        self.times = {}
         text = f'{HEAD}{arguments}\n}}\n\noutput "made" {{\n  value = module.cmzon\n}}\n{more}'
         self.terraform = Terraform(written_out(folder, text), aws_environment(url, *keys))
         self.terraform.init()
@@ -57,12 +56,6 @@ class Root:
         for name in names:
             del self.environment[name]
 
-    @contextmanager
-    def timed(self, what):
-        begun = time.monotonic()
-        yield
-        self.times[what] = time.monotonic() - begun
-
     @property
     def made(self):
         """The module's outputs."""
@@ -78,17 +71,8 @@ class Root:
             if kept["mode"] == "managed" and kept["instances"]
         }
 
-    def changes(self, plan):
-        """Type of resource → how a plan changes it, but for what stays as it is."""
-        changes = self.show_json(plan).get("resource_changes", [])
-        return {
-            (c["type"], *c["change"]["actions"])
-            for c in changes
-            if c["change"]["actions"] != ["no-op"]
-        }
-
     def killed(self, when):
-        """Begin an apply, and kill Terraform and its provider with SIGKILL once ``when()``."""
+        """Begin an apply, and kill Terraform and its provider with SIGKILL once ``when()``; its end."""
         process = subprocess.Popen(
             [binary(), "apply", "-input=false", "-auto-approve"],
             cwd=self.folder,
@@ -97,10 +81,29 @@ class Root:
             start_new_session=True,
         )
         try:
-            until(when)
+            until(lambda: when() or process.poll() is not None, patience=180)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
-        return process.wait()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return process.returncode
+
+
+def changes(plan):
+    """How a plan changes what there is: (type, action) → the attributes that will be others."""
+    changed = {}
+    for one in plan.get("resource_changes", []):
+        for action in one["change"]["actions"]:
+            if action != "no-op":
+                differing = changed.setdefault((one["type"], action), set())
+                differing |= _differing(one["change"])
+    return changed
+
+
+def _differing(change):
+    before, after = change["before"] or {}, change["after"] or {}
+    names = {*before, *after, *(change["after_unknown"] or {})}
+    return {name for name in names if before.get(name) != after.get(name)}
 
 
 def until(condition, patience=60):

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 
 from botocore.exceptions import ClientError
@@ -21,7 +22,7 @@ from cmzon_secrets.emulator import Emulator
 from servers.aws_environment import REGION, client
 from servers.child_process import script
 from servers.terraform import aws_environment
-from terraform.aws_applying import Root, found, rights, until
+from terraform.aws_applying import Root, changes, found, rights, until
 
 NOWHERE = "https://127.0.0.1:9"
 WHOLE = """
@@ -108,25 +109,21 @@ def whole_life(ministack, api, archive, folder):
     function = _Function(ministack, seen, api)
     function.without_network()
     with function.scheduled():
-        seen.plans = json.dumps(root.show_json("first"))
         seen.first = until(function.current, patience=30)
     function.twice_more(seen.made["emergency_topic_arn"])
     seen.reading = _reading(ministack, seen, seen.made)
     _second_apply(seen, root, function)
     seen.files = found(root, [api.admin_token, seen.control, *seen.tokens])
     seen.there = left_behind(ministack.admin, seen.name)
-    with root.timed("destroy"):
-        root.destroy()
+    root.destroy()
     seen.left = left_behind(ministack.admin, seen.name)
     return seen
 
 
 def _first_apply(seen, root, api):
     with root.given(admin=api.admin_token, control=seen.control):
-        with root.timed("plan"):
-            seen.said = root.plan(out="first").said
-        with root.timed("apply"):
-            seen.said += root.apply("first").said
+        seen.said = root.plan(out="first").said
+        seen.said += root.apply("first").said
     seen.made = root.made
 
 
@@ -134,12 +131,11 @@ def _second_apply(seen, root, function):
     """Without the admin token: it is where it belongs."""
     seen.before = function.held()
     with root.given(control=seen.control):
-        with root.timed("plan again"):
-            seen.said += root.plan(out="second").said
-        seen.changes = root.changes("second")
+        seen.said += root.plan(out="second").said
+        plan = root.show_json("second")
         seen.said += root.apply("second").said
     seen.after = function.held()
-    seen.plans += json.dumps(root.show_json("second"))
+    seen.changes, seen.plan = changes(plan), json.dumps(plan)
     seen.pulled = json.dumps(root.state())
 
 
@@ -298,35 +294,46 @@ def left_behind(admin, name):
 
 
 def killed_and_completed(moto_url, archive, folder):
-    """On moto, which remembers everything that Terraform asks after: no change is left to be made."""
+    """On moto, which remembers what Terraform asks after: no change is left but the one that is asked."""
     with Emulator() as api:
         seen = SimpleNamespace(name=a_name())
         arguments = WHOLE.format(name=seen.name, archive=archive, base_url="https://api.example")
         root = Root(folder, arguments, moto_url, (), ADMIN)
         with root.given(admin=api.admin_token):
-            seen.killed = root.killed(when=lambda: _waiting_for_the_queue(root))
+            seen.killed = root.killed(lambda: _waiting_for_the_queue(root, seen.name, moto_url))
             seen.known = set(root.resources)
             seen.queues = _queues(moto_url, seen.name)
-            with root.timed("apply"):
-                root.apply()
-        _rotated_twice(moto_url, root.made, api, folder)
-        with root.timed("plan again"):
-            seen.again = root.plan("-detailed-exitcode", expect=None)
+            root.apply()
+        made = root.made
+        _rotated_twice(moto_url, made, api, folder)
+        seen.again = root.plan("-detailed-exitcode", expect=None)
+        seen.changed, seen.variables = _another_base_url(root, made, moto_url)
         seen.forgotten = root.apply("-refresh=false", admin_version=2, expect=1).said
         held = client("secretsmanager", moto_url).get_secret_value(
             SecretId=f"cmzon/{seen.name}-admin"
         )
         seen.untouched = held["SecretString"] == api.admin_token
         seen.keys = _keys(moto_url, seen.name)
-        seen.times = root.times
+        root.destroy("-refresh=false")
+    seen.left = left_behind(partial(client, url=moto_url), seen.name)
     return seen
 
 
-def _waiting_for_the_queue(root):
-    """All but the queue is settled: nothing has been written into the state for a while."""
+def _waiting_for_the_queue(root, name, url):
+    """The queue is made, and Terraform waits for it to settle; all else is in the state already."""
     state = root.folder / "terraform.tfstate"
-    settled = state.exists() and time.time() - state.stat().st_mtime > 3
-    return settled and "aws_secretsmanager_secret" in state.read_text()
+    quiet = state.exists() and time.time() - state.stat().st_mtime > 3
+    return quiet and '"name": "token"' in state.read_text() and _queues(url, name)
+
+
+def _another_base_url(root, made, url):
+    """What an apply with one input changed says, and what the function is told from then on."""
+    main = root.folder / "main.tf"
+    main.write_text(main.read_text().replace("https://api.example", "https://new.example"))
+    said = root.apply("-refresh=false").said
+    functions = client("lambda", url)
+    told = functions.get_function_configuration(FunctionName=made["function_name"])
+    return said, told["Environment"]["Variables"]
 
 
 def _queues(url, name):

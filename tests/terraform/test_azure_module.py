@@ -20,7 +20,6 @@ from cmzon_secrets.accounts import policy_of
 from cmzon_secrets.cli.app import run
 from cmzon_secrets.clock import Clock
 from cmzon_secrets.config import account_from_environment
-from cmzon_secrets.durations import parse_duration
 from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.registry import open_store
 from cmzon_secrets.rotation import RotationPolicy
@@ -29,11 +28,11 @@ from cmzon_secrets.runtimes.azure_function import run_schedule
 from servers.key_vault import TENANT, Fault
 from servers.key_vault_secrets import paste
 from servers.terraform import ROOT
-from servers.terraform_provider import Actor
+from servers.terraform_provider import Actor, DataSource
+from servers.terraform_refusals import policies, refusals, rules
 
 MODULE = ROOT / "terraform/modules/azure"
 README = (MODULE / "README.md").read_text(encoding="utf-8")
-PERMISSIONS = ROOT / "src/cmzon_secrets/permissions"
 SPEED = 50
 GIVEN = {
     "name": "acme",
@@ -65,7 +64,7 @@ def test_what_its_page_shows_is_fifteen_lines_and_valid(served):
     shown = re.search(r"```hcl\n(.*?)```", README, re.DOTALL)[1]
     assert len([line for line in shown.splitlines() if line.strip()]) <= 15
     tf = served("examples/minimal")
-    tf.folder.joinpath("main.tf").write_text(re.sub(r'"git::[^"]+"', '"../.."', shown))
+    tf.folder.joinpath("main.tf").write_text(re.sub(r'"\./cmzon[^"]+"', '"../.."', shown))
     tf.init()
     tf.validate()
 
@@ -73,27 +72,28 @@ def test_what_its_page_shows_is_fifteen_lines_and_valid(served):
 def test_its_own_tests_pass(served):
     tf = served()
     tf.init()
-    assert re.search(r"Success! \d\d passed, 0 failed", tf.test().out)
-
-
-def test_each_refusal_is_tested_and_begins_with_the_name_of_what_was_given():
-    text = (MODULE / "variables.tf").read_text(encoding="utf-8")
-    inputs = dict(re.findall(r'^variable "(\w+)" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL))
-    said = {name: re.findall(r'error_message = "(.*)"', body) for name, body in inputs.items()}
-    others = [
-        message for name in said for message in said[name] if not message.startswith(f"{name}: ")
+    files = [
+        f"-filter=tests/{name}.tftest.hcl" for name in ("access", "contradictions", "defaults")
     ]
-    assert others == []
-    refusals = (MODULE / "tests" / "refusals.tftest.hcl").read_text(encoding="utf-8")
-    assert {name for name in said if said[name]} == {*re.findall(r"\bvar\.(\w+)", refusals)}
+    assert re.search(r"Success! \d\d passed, 0 failed", tf.test(*files).out)
 
 
-def test_no_output_opens_anything():
-    outputs = (MODULE / "outputs.tf").read_text(encoding="utf-8")
-    assert "sensitive" not in outputs
-    assert not re.search(
-        r"\.\w*(access_key|connection_string|instrumentation|site_cred|admin_token_wo\b)", outputs
-    )
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    return refusals(MODULE, tmp_path_factory.mktemp("refusals"))
+
+
+def test_what_is_refused_is_refused_by_the_input_that_is_wrong(refused):
+    assert [run for run in refused if run.inputs != run.expected] == []
+
+
+def test_no_rule_is_without_a_refusal(refused):
+    assert {line for run in refused for line, _ in run.told} == rules(MODULE)
+
+
+def test_a_duration_that_is_none_is_named(refused):
+    told = [message for run in refused for _, message in run.told]
+    assert [message for message in told if "no duration: grace." in message] != []
 
 
 # ── what it makes, with Key Vault's double in its hands ─────────────────────────────────────────
@@ -119,11 +119,11 @@ class Cloud:
     @property
     def actors(self):
         return {
-            "data.azurerm_client_config": _told(lambda _: self._me()),
-            "azurerm_key_vault": _made(self._vault),
-            "azurerm_key_vault_secret": _made(self._secret),
-            "azurerm_role_definition": _made(self._role),
-            "azurerm_role_assignment": _made(self._assign),
+            "data.azurerm_client_config": DataSource(lambda _: self._me()),
+            "azurerm_key_vault": Actor(self._vault),
+            "azurerm_key_vault_secret": Actor(self._secret),
+            "azurerm_role_definition": Actor(self._role),
+            "azurerm_role_assignment": Actor(self._assign),
             "azurerm_user_assigned_identity": Identity(),
         }
 
@@ -158,18 +158,6 @@ class Cloud:
                 values["principal_id"], role, values["scope"].removeprefix(f"{self.vault.id}/")
             )
         return {"id": f"{values['scope']}/{values['principal_id']}", "name": "assignment"}
-
-
-def _made(create):
-    actor = Actor()
-    actor.create = create
-    return actor
-
-
-def _told(read):
-    actor = Actor()
-    actor.read = read
-    return actor
 
 
 @pytest.fixture
@@ -310,22 +298,12 @@ def allowed(vault, principal, action, resource):
     return True
 
 
-REFUSED = {
-    "readers are slower": {"grace": "6m", "reader_ttl": "5m", "request_deadline": "90s"},
-    "given up before": {"grace": "2d", "revoke_limit": "1d"},
-    "expires within its grace": {"expires_in": "30d", "renew_before": "1h"},
-    "due at once": {"expires_in": "2d"},
-}
-
-
-def test_a_policy_that_the_function_would_refuse_is_refused_in_the_plan(served):
-    tf = served()
-    tf.init()
-    for rotation in REFUSED.values():
+def test_a_policy_that_the_plan_refuses_is_one_that_the_function_would_refuse():
+    contradictions = policies(MODULE / "tests" / "contradictions.tftest.hcl")
+    assert len(contradictions) == 4
+    for rotation in contradictions:
         with pytest.raises(ConfigurationError):
-            RotationPolicy(name="acme", **{k: parse_duration(v) for k, v in rotation.items()})
-        refused = tf.plan(**GIVEN, rotation=rotation, expect=1).said
-        assert refused.count("Error: Resource precondition failed") == 1, rotation
+            RotationPolicy("acme", **rotation)
 
 
 def test_the_functions_settings_are_a_policy_that_can_work(deployed):
@@ -387,9 +365,3 @@ def test_a_package_is_deployed_by_the_login_of_whoever_applies_and_again_when_it
     made.tf.apply(**made.given)
     assert len(said.read_text().splitlines()) == 2
     assert "config-zip" not in made.outputs["first_steps"]
-
-
-@pytest.mark.parametrize("role", ["reader", "rotator"])
-def test_its_roles_are_those_that_doctor_prints(role):
-    file = f"azurekeyvault.{role}.json"
-    assert (MODULE / "policies" / file).read_bytes() == (PERMISSIONS / file).read_bytes()

@@ -19,7 +19,6 @@ from cmzon_secrets.config import account_from_environment, load_config
 from cmzon_secrets.durations import parse_duration
 from cmzon_secrets.permissions import policy
 from servers.terraform import ROOT, Terraform, binary, needs_plugin, written_out
-from servers.terraform_provider import serving
 
 STORIES = ROOT / "terraform" / "examples"
 PAGE = ROOT / "docs" / "deploying.md"
@@ -90,7 +89,7 @@ def test_no_provider_is_told_a_version_twice_and_none_is_pinned_to_this_machine(
 def commands_of_ours():
     """What the page has typed of this program, here or in a container, each as its words."""
     typed = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL))
-    ours = r"(?:(?:^|-- )cmzon-secrets|/cmzon-secrets:1) (.+)$"
+    ours = r"(?:(?:^|-- |\)\"\s+)cmzon-secrets|/cmzon-secrets:1) (.+)$"
     joined = typed.replace("\\\n", " ")
     return [shlex.split(words, comments=True) for words in re.findall(ours, joined, re.MULTILINE)]
 
@@ -184,16 +183,16 @@ def aws(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def azure(tmp_path_factory):
+def azure(tmp_path_factory, published_provider):
     binary()
-    with serving("azurerm", tree=ROOT / "terraform") as environment:
+    with published_provider("azurerm", tree=ROOT / "terraform") as environment:
         return planned(tmp_path_factory.mktemp("azure"), "azurerm", environment)
 
 
 @pytest.fixture(scope="module")
-def vault(tmp_path_factory):
+def vault(tmp_path_factory, published_provider):
     binary()
-    with serving("vault", tree=ROOT / "terraform") as environment:
+    with published_provider("vault", tree=ROOT / "terraform") as environment:
         return planned(tmp_path_factory.mktemp("vault"), "vault", environment)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from servers import terraform_schemas
 from servers.terraform import Terraform, written_out
-from servers.terraform_provider import Actor
+from servers.terraform_provider import Actor, DataSource
 from servers.terraform_schemas import published, types_in
 
 MOUNT = """
@@ -441,10 +441,9 @@ def test_an_answer_that_no_provider_may_give_is_an_error(configured, answer, tol
     assert told in terraform.apply(expect=1).said
 
 
-def test_a_data_source_has_an_actor_too_and_the_provider_its_configuration(configured):
-    class Document(Actor):
-        def read(self, state):
-            return {"hcl": f"path {state['rule'][0]['path']}", "id": "1"}
+def test_a_data_source_finds_what_is_asked_for_and_the_provider_is_configured(configured):
+    def found(asked):
+        return {"hcl": f"path {asked['rule'][0]['path']}", "id": "1"}
 
     text = """
 provider "vault" {
@@ -462,7 +461,7 @@ output "hcl" { value = data.vault_policy_document.read.hcl }
     terraform = configured(
         "vault",
         text,
-        {"data.vault_policy_document": Document()},
+        {"data.vault_policy_document": DataSource(found)},
         configured=lambda configuration: addresses.append(configuration["address"]),
     )
     terraform.apply()

@@ -19,13 +19,15 @@ import pytest
 from cmzon_secrets.accounts import policy_of
 from cmzon_secrets.config import account_from_environment, load_config
 from cmzon_secrets.emulator import Emulator
-from cmzon_secrets.errors import AccessDenied
+from cmzon_secrets.errors import AccessDenied, ConfigurationError
 from cmzon_secrets.registry import open_provider, open_store
+from cmzon_secrets.rotation import RotationPolicy
 from cmzon_secrets.runtimes.scheduled import rotate_configured
 from cmzon_secrets.tokens import Token
 from servers.openbao import binary as bao
 from servers.openbao import token_review, unused
 from servers.terraform import ROOT
+from servers.terraform_refusals import policies, refusals, rules
 from servers.terraform_vault import actors
 
 MODULE = ROOT / "terraform/modules/vault"
@@ -47,7 +49,7 @@ def deployed(terraform, published_provider, openbao, vault_environment):
     with ExitStack() as stack:
 
         def apply(imported=None, **given):
-            name, mount = unused("acme"), given.get("mount", unused("cmzon"))
+            name, mount = given.get("name", unused("acme")), given.get("mount", unused("cmzon"))
             token = openbao.token(openbao.policy(of_terraform(name, mount)))
             served = published_provider("vault", actors(openbao, token), tree=MODULE)
             tf = terraform(MODULE, environment=stack.enter_context(served))
@@ -59,7 +61,13 @@ def deployed(terraform, published_provider, openbao, vault_environment):
             tf.apply(**variables)
             vault_environment(openbao.environment())
             return SimpleNamespace(
-                token=token, tf=tf, variables=variables, outputs=tf.output(), name=name, mount=mount
+                token=token,
+                tf=tf,
+                variables=variables,
+                outputs=tf.output(),
+                name=name,
+                mount=mount,
+                prefix=f"{mount}-{name}",
             )
 
         yield apply
@@ -67,7 +75,7 @@ def deployed(terraform, published_provider, openbao, vault_environment):
 
 def of_terraform(name, mount):
     """The README's policy, for another account in another engine."""
-    text = POLICY.replace("cmzon-acme", f"cmzon-{name}").replace("keys/acme", f"keys/{name}")
+    text = POLICY.replace("cmzon-acme", f"{mount}-{name}").replace("keys/acme", f"keys/{name}")
     return text.replace("sys/mounts/cmzon", f"sys/mounts/{mount}").replace(
         '"cmzon/config"', f'"{mount}/config"'
     )
@@ -113,8 +121,7 @@ def seeded(typed, emulator):
 
     def run(made):
         steps = made.outputs["first_steps"].splitlines()
-        end = next(number for number, line in enumerate(steps) if "token revoke" in line)
-        typed(steps[: end + 1], f"{emulator.admin_token}\n")
+        typed([line for line in steps if "-seeder " in line], f"{emulator.admin_token}\n")
 
     return run
 
@@ -195,17 +202,43 @@ def value(uri):
 # what it is, without a server
 
 
-@pytest.mark.parametrize("inside", [".", "examples/minimal", "examples/complete"])
-def test_terraform_knows_every_argument_of(served, inside):
-    tf = served(inside)
+def test_its_smallest_example_is_valid(served):
+    tf = served("examples/minimal")
     tf.init()
     tf.validate()
 
 
-def test_it_refuses_and_makes_what_its_own_tests_say(served):
+def test_it_makes_what_its_own_tests_say(served):
     tf = served()
     tf.init()
-    assert re.search(r"Success! \d\d passed, 0 failed", tf.test().out)
+    files = [f"-filter=tests/{name}.tftest.hcl" for name in ("contradictions", "defaults")]
+    assert re.search(r"Success! \d\d passed, 0 failed", tf.test(*files).out)
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    return refusals(MODULE, tmp_path_factory.mktemp("refusals"))
+
+
+def test_what_is_refused_is_refused_by_the_input_that_is_wrong(refused):
+    assert [run for run in refused if run.inputs != run.expected] == []
+
+
+def test_no_rule_is_without_a_refusal(refused):
+    assert {line for run in refused for line, _ in run.told} == rules(MODULE)
+
+
+def test_a_duration_that_is_none_is_named(refused):
+    told = [message for run in refused for _, message in run.told]
+    assert [message for message in told if "no duration: grace." in message] != []
+
+
+def test_a_policy_that_the_plan_refuses_is_one_that_the_rotator_would_refuse():
+    contradictions = policies(MODULE / "tests" / "contradictions.tftest.hcl")
+    assert len(contradictions) == 4
+    for rotation in contradictions:
+        with pytest.raises(ConfigurationError):
+            RotationPolicy("acme", **rotation)
 
 
 def test_two_accounts_of_the_complete_example_are_one_file_that_we_accept(served, tmp_path):
@@ -218,7 +251,7 @@ def test_two_accounts_of_the_complete_example_are_one_file_that_we_accept(served
     assert list(config.accounts) == ["acme", "globex"]
     for account in config.accounts.values():
         policy_of(account, config)
-        assert f"role=cmzon-{account.name}-rotator" in account.token
+        assert f"role=team-cmzon-{account.name}-rotator" in account.token
 
 
 # the whole story
@@ -276,8 +309,8 @@ def test_terraform_itself_can_neither_read_a_token_nor_log_in_as_the_rotator(dep
     for method, path in (
         ("GET", f"{made.mount}/data/{made.name}"),
         ("GET", f"{made.mount}/data/{made.name}-admin"),
-        ("POST", f"auth/approle/role/cmzon-{made.name}-rotator/secret-id"),
-        ("POST", f"auth/approle/role/cmzon-{made.name}-rotator/custom-secret-id"),
+        ("POST", f"auth/approle/role/{made.prefix}-rotator/secret-id"),
+        ("POST", f"auth/approle/role/{made.prefix}-rotator/custom-secret-id"),
     ):
         status, _ = openbao.ask(method, path, {"secret_id": "mine"}, made.token)
         assert (path, status) == (path, 403)
@@ -315,7 +348,7 @@ def test_with_layout_split_a_reader_sees_what_is_current_alone(deployed, seeded,
 
 def test_what_somebody_widened_by_hand_is_shown_and_taken_back(deployed, openbao):
     made = deployed()
-    policy, role = f"cmzon-{made.name}-reader", f"auth/approle/role/cmzon-{made.name}-rotator"
+    policy, role = f"{made.prefix}-reader", f"auth/approle/role/{made.prefix}-rotator"
     openbao.policy('path "*" {\n  capabilities = ["sudo", "read"]\n}\n', policy)
     openbao.admin("POST", role, {"token_policies": ["root-like"], "secret_id_ttl": 0})
     openbao.admin("POST", f"{made.mount}/config", {"cas_required": False})
@@ -328,13 +361,40 @@ def test_what_somebody_widened_by_hand_is_shown_and_taken_back(deployed, openbao
     assert openbao.admin("GET", f"{made.mount}/config")["data"]["cas_required"]
 
 
-def test_destroy_leaves_nothing(deployed, openbao):
+def test_an_engine_goes_only_where_it_was_let_go_and_all_else_with_a_destroy(deployed, openbao):
     before = everything(openbao)
-    made = deployed(readers={"service_accounts": ["a:a", "b:b"]})
-    assert len(everything(openbao) - before) == 9  # with the policy of Terraform itself
+    made = deployed(
+        readers={"service_accounts": ["a:a", "b:b"]}, transit={"deletion_allowed": True}
+    )
+    assert len(everything(openbao) - before) == 11  # with the policy of Terraform itself
+    given_up = {**made.variables, "create_mount": False}
+    for said in (
+        made.tf.plan(expect=1, **given_up).said,
+        made.tf.destroy(expect=1, **made.variables).said,
+    ):
+        assert "vault_mount.kv[0] has lifecycle.prevent_destroy set" in said
+    made.tf.run("state", "rm", "vault_mount.kv[0]")
     made.tf.destroy(**made.variables)
-    (left,) = everything(openbao) - before
-    assert left.startswith("policy ")
+    policy, engine = sorted(everything(openbao) - before, reverse=True)
+    assert policy.startswith("policy ")
+    assert engine == f"mount {made.mount}/"
+
+
+def test_a_transit_engine_goes_only_where_it_was_let_go(served):
+    tf = served()
+    tf.init()
+    tf.apply(name="acme", transit={"create_mount": True})
+    said = tf.plan(name="acme", transit={"create_mount": False}, expect=1).said
+    assert "vault_mount.transit[0] has lifecycle.prevent_destroy set" in said
+
+
+def test_two_accounts_of_one_name_in_two_engines_do_not_meet(deployed, openbao):
+    made = deployed()
+    of_the_first = openbao.admin("GET", f"sys/policies/acl/{made.prefix}-reader")["data"]
+    (made.tf.folder / "terraform.tfstate").unlink()  # the other is another root's
+    other = deployed(name=made.name)
+    assert other.mount != made.mount
+    assert openbao.admin("GET", f"sys/policies/acl/{made.prefix}-reader")["data"] == of_the_first
 
 
 def everything(openbao):
@@ -381,10 +441,14 @@ def test_a_transit_key_seals_files_for_the_rotator_and_cannot_be_lost_by_mistake
 ):
     made = deployed(transit={})
     rotator(made)
-    login = f"auth=approle&role=cmzon-{made.name}-rotator"
+    login = f"auth=approle&role={made.prefix}-rotator"
     key = f"{made.outputs['key_uri']}?{login}"
     put(f"file:{tmp_path}/token.sealed?key={quote(key, safe='')}", "cmz_sealed")
-    assert "deletion is not allowed" in made.tf.destroy(expect=1, **made.variables).said
+    destroyed = made.tf.destroy(
+        "-target=vault_transit_secret_backend_key.this", expect=1, **made.variables
+    )
+    assert "deletion is not allowed" in destroyed.said
+    made.tf.run("state", "rm", "vault_mount.kv[0]")
     made.variables["transit"] = {"deletion_allowed": True}
-    made.tf.apply(**made.variables)
+    made.tf.apply(**made.variables, create_mount=False)
     made.tf.destroy(**made.variables)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +15,22 @@ from cmzon_secrets.cli.failures import UsageFailure, typed_here
 from cmzon_secrets.cli.options import json_option
 from cmzon_secrets.cli.output import paint, print_items, say
 from cmzon_secrets.errors import ConfigurationError
-from cmzon_secrets.provisioning.wanted import DETAILS, PLACES, Detail, Wanted, option
+from cmzon_secrets.provisioning.wanted import (
+    BACKENDS,
+    DETAILS,
+    PLACES,
+    Detail,
+    Wanted,
+    check_choice,
+    check_detail,
+    option,
+)
 
 if TYPE_CHECKING:
     from cmzon_secrets.provisioning.scaffold import Scaffold
 
 __all__ = ["command"]
 
-_BACKENDS = {
-    "aws": "AWS Secrets Manager",
-    "azure": "Azure Key Vault",
-    "vault": "HashiCorp Vault or OpenBao",
-    "file": "a sealed file on this machine",
-}
 _EVERYWHERE = tuple(dict.fromkeys(place for places in PLACES.values() for place in places))
 
 
@@ -34,7 +38,7 @@ def _detail_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """An option for each detail, in the order of their table."""
     for key, detail in reversed(list(DETAILS.items())):
         whom = " ".join(filter(None, (detail.backend, *detail.runs_on)))
-        default = f"; default {detail.assumed}" if detail.assumed else ""
+        default = f"; default {detail.default}" if detail.default else ""
         text = f"{f'[{whom}] ' if whom else ''}{detail.question}{default}."
         function = click.option(option(key), key, metavar="TEXT", help=text)(function)
     return function
@@ -51,12 +55,6 @@ def _detail_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @_detail_options
 @click.option(
-    "--allow",
-    metavar="CIDR",
-    multiple=True,
-    help="[azure] Public addresses of people, clusters and machines that the vault lets in.",
-)
-@click.option(
     "--directory",
     metavar="DIR",
     default=".",
@@ -69,7 +67,6 @@ def command(
     *,
     backend: str | None,
     runs_on: str | None,
-    allow: tuple[str, ...],
     directory: str,
     force: bool,
     as_json: bool,
@@ -85,7 +82,7 @@ def command(
     from cmzon_secrets.provisioning.writing import write_all
 
     with typed_here(ConfigurationError):
-        wanted = _wanted(backend, runs_on, allow, details)
+        wanted = _wanted(backend, runs_on, details)
         made = scaffold(wanted, directory)
     folder = Path(directory).absolute()
     written = write_all(folder, made.files, replace=force, private=made.private)
@@ -95,53 +92,71 @@ def command(
         _show(made, directory, written)
 
 
-def _wanted(
-    backend: str | None,
-    runs_on: str | None,
-    allow: tuple[str, ...],
-    given: dict[str, str | None],
-) -> Wanted:
+def _wanted(backend: str | None, runs_on: str | None, given: Mapping[str, str | None]) -> Wanted:
     """What was given and, on a terminal, what is answered."""
     if backend is None:
-        names = ", ".join(f"{name}: {what}" for name, what in _BACKENDS.items())
-        backend = _chosen("--backend", f"Where shall the token be? ({names})", list(PLACES), "file")
+        names = ", ".join(f"{name}: {one.title}" for name, one in BACKENDS.items())
+        backend = _chosen(
+            "--backend", f"Where shall the token be? ({names})", list(BACKENDS), "file"
+        )
     if runs_on is None:
         places = list(PLACES[backend])
         runs_on = places[0]
         if _on_terminal():
             runs_on = _chosen("--runs-on", "Where shall rotation run?", places, runs_on)
+    check_choice(backend, runs_on)
     details = {key: value for key, value in given.items() if value is not None}
+    for key, value in details.items():
+        check_detail(key, value, backend, runs_on)
     for key, detail in DETAILS.items():
         if key not in details and detail.concerns(backend, runs_on):
-            details[key] = _answer(key, detail, details.get("name", ""))
-    return Wanted(backend, runs_on, details, allow)
+            fits = partial(check_detail, key, backend=backend, runs_on=runs_on)
+            details[key] = _answer(key, detail, details.get("name", ""), fits)
+    return Wanted(backend, runs_on, details)
 
 
-def _answer(key: str, detail: Detail, name: str) -> str:
-    if not _on_terminal() and detail.assumed is not None:
-        return detail.assumed
-    suggested = os.environ.get(detail.variable or "") or detail.suggested.format(name=name)
-    return _asked(option(key), detail.question, suggested)
+def _answer(key: str, detail: Detail, name: str, check: Callable[[str], None]) -> str:
+    """What the environment says or is taken without asking; on a terminal it is offered, and asked for."""
+    silent = os.environ.get(detail.env) or detail.default
+    if not _on_terminal() and silent:
+        return silent
+    could_be = (silent, detail.suggestion.format(name=name))
+    offered = next((text for text in could_be if text and not _objection(check, text)), "")
+    shown = offered or f"such as {detail.example}" * bool(detail.example)
+    while True:
+        answer = _asked(option(key), detail.question, shown) or offered
+        objection = _objection(check, answer)
+        if objection is None:
+            return answer
+        sys.stderr.write(f"{objection}; {objection.hint}\n")
+
+
+def _objection(check: Callable[[str], None], answer: str) -> ConfigurationError | None:
+    try:
+        check(answer)
+    except ConfigurationError as objection:
+        return objection
+    return None
 
 
 def _chosen(flag: str, question: str, choices: list[str], default: str) -> str:
     while True:
-        answer = _asked(flag, f"{question} {'/'.join(choices)}", default)
+        answer = _asked(flag, f"{question} {'/'.join(choices)}", default) or default
         if answer in choices:
             return answer
         sys.stderr.write(f"one of: {', '.join(choices)}\n")
 
 
-def _asked(flag: str, question: str, default: str) -> str:
-    """An answer from the terminal; nothing typed is the default. Raises UsageFailure without one."""
+def _asked(flag: str, question: str, shown: str) -> str:
+    """What is typed at the terminal. Raises UsageFailure where there is none, or nobody answers."""
     if not _on_terminal():
         raise UsageFailure(f"{flag} is missing", hint=f"give it: {question}")
-    sys.stderr.write(f"{question} [{default}] ")
+    sys.stderr.write(f"{question} [{shown}] " if shown else f"{question} ")
     sys.stderr.flush()
     line = sys.stdin.readline()
     if not line:
         raise UsageFailure("the answers ended early, nothing was written", hint=f"give {flag}")
-    return line.strip() or default
+    return line.strip()
 
 
 def _on_terminal() -> bool:

@@ -39,6 +39,8 @@ _NOT_NOW = "InvalidRequestException"
 _EXISTS = "ResourceExistsException"
 _LOST = ("InvalidParameterException", _NOT_FOUND)
 """How the service says that a label is not where the request takes it from."""
+_UNLABELLED = "staging label"
+"""A secret without AWSCURRENT has the code of one that is missing; the words that follow tell them apart."""
 _UNTAGGABLE = ("AccessDeniedException", "InvalidParameterException", "LimitExceededException")
 
 
@@ -73,10 +75,14 @@ class SecretCalls:
 
     def current(self) -> Token:
         """The value of AWSCURRENT."""
-        answer = self._ask("get_secret_value", VersionStage=CURRENT)
+        try:
+            answer = self._ask("get_secret_value", _NOT_FOUND, VersionStage=CURRENT)
+        except Refused as refused:
+            told = self._empty() if _UNLABELLED in refused.message else self.nothing_there()
+            raise told from refused.__cause__
         token = token_in(checked_version(answer, self._service.uri), self._service.uri)
         if token is None:
-            raise self.nothing_there()
+            raise self._empty()
         return token
 
     def token(self, version: str) -> Token | None:
@@ -173,7 +179,7 @@ class SecretCalls:
     # what went wrong
 
     def nothing_there(self) -> TokenNotFound:
-        """No such secret, or none with a value: AWS gives both the same code."""
+        """No such secret, or none with a value, where AWS says no more than its code for both."""
         uri, region = self._service.uri, self._service.region
         hint = f"is {region} the right region? To store one: cmzon-secrets put --create {shlex.quote(uri)}"
         if self._name.startswith("arn:"):
@@ -181,6 +187,12 @@ class SecretCalls:
         return TokenNotFound(
             f"{uri} — there is no such secret in {region}, or it holds no token", uri=uri, hint=hint
         )
+
+    def _empty(self) -> TokenNotFound:
+        """The secret is there: an apply made it, or somebody by hand."""
+        uri = self._service.uri
+        hint = f"store one with: cmzon-secrets put {shlex.quote(uri)}"
+        return TokenNotFound(f"{uri} — it holds no token yet", uri=uri, hint=hint)
 
     def conflict(self, why: str) -> ConflictError:
         """Somebody else moved the stages."""

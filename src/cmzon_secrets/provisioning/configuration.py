@@ -78,7 +78,7 @@ def _uri(wanted: Wanted, end: str, *, login: bool) -> str:
                 [
                     f"address={wanted['address']}",
                     *([f"mount={mount}"] if "/" in mount else []),
-                    *([f"auth={auth}", f"role=cmzon-{name}-rotator"] if login else []),
+                    *([f"auth={auth}", f"role={wanted.rotator}"] if login else []),
                 ]
             )
             return f"hashivault://{mount}/{name}{end}?{options}"

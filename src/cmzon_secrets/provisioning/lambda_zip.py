@@ -125,12 +125,13 @@ def prune(folder: Path) -> None:
 
 
 def copy_ours(folder: Path) -> None:
-    """This package, without the parts that are left out."""
+    """This package, without the parts that are left out and without what editors and people leave behind."""
     source = Path(__file__).resolve().parents[1]
 
     def ignored(parent: str, names: list[str]) -> set[str]:
         left_out = LEFT_OUT if Path(parent) == source else ()
-        return {n for n in names if n in ("__pycache__", *left_out)}
+        private = (name for name in names if name.startswith(".") or name.endswith("~"))
+        return {"__pycache__", *left_out, *private}
 
     shutil.copytree(source, folder / source.name, ignore=ignored)
 

@@ -1,7 +1,7 @@
 """The files of the place where rotation runs: manifests, units, a Compose file, a function.
 
 Manifests, units and the function are the project's examples as they are; what an account has otherwise
-stands beside them, in the form that Kustomize and systemd have for it.
+stands beside them, in the form that Kustomize and systemd have for it. The Compose file is made here.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ from pathlib import Path
 from cmzon_secrets.provisioning.configuration import configuration
 from cmzon_secrets.provisioning.shipped import shipped_file
 from cmzon_secrets.provisioning.terraform_root import NAMESPACE
-from cmzon_secrets.provisioning.wanted import EXTRAS, Wanted
+from cmzon_secrets.provisioning.wanted import BACKENDS, Wanted
 
-__all__ = ["SECRET_ID", "VAULT_ENV", "place_files", "private_folders"]
+__all__ = ["DROP_IN", "SECRET_ID", "VAULT_CA", "VAULT_ENV", "place_files", "private_folders"]
 
 VAULT_ENV = "vault.env"
 SECRET_ID = "keys/secret-id"  # noqa: S105  # a path
-"""Where a machine that logs in to Vault with an AppRole keeps its ID, and the secret that goes with it."""
+VAULT_CA = "keys/vault-ca.pem"
+"""Where a machine that logs in to Vault with an AppRole keeps its ID, the secret that goes with it, and
+the server's CA where that is not a public one."""
+
+DROP_IN = "cmzon-secrets.service.d/init.conf"
 
 _UNITS = ("cmzon-secrets.service", "cmzon-secrets.timer")
-_OF_HOMES = ("/home/", "/root/", "/run/user/")
+_HOMES = ("/home/", "/root/", "/run/user/")
 _ALL_BUT_ITSELF = "*\n!.gitignore\n"
 
 
@@ -49,8 +53,7 @@ def private_folders(wanted: Wanted) -> tuple[str, ...]:
     """Folders that hold secrets, which nobody else may enter and git does not keep."""
     if wanted.backend == "file":
         return ("keys", "token", "admin")
-    on_a_machine = wanted.runs_on in ("vm", "compose")
-    return ("keys",) if wanted.backend == "vault" and on_a_machine else ()
+    return ("keys",) if wanted.backend == "vault" and wanted.on_machine else ()
 
 
 # ── Azure Functions ─────────────────────────────────────────────────────────────────────────────
@@ -89,7 +92,7 @@ images:
   - {{ name: registry.example.com/cmzon-secrets, newName: {image}, newTag: "{tag}" }}
 {patches}"""
 
-_OF_THE_CRON_JOB = """\
+_CRON_JOB_PATCH = """\
   - patch: |-
       apiVersion: batch/v1
       kind: CronJob
@@ -97,7 +100,7 @@ _OF_THE_CRON_JOB = """\
       spec: {{ jobTemplate: {{ spec: {{ template: {what} }} }} }}
 """
 
-_OF_THE_NETWORK_POLICY = """\
+_NETWORK_POLICY_PATCH = """\
   - target: {{ kind: NetworkPolicy, name: cmzon-secrets }}
     patch: |-
       - {{ op: add, path: /spec/egress/-, value: {way_out} }}
@@ -105,8 +108,6 @@ _OF_THE_NETWORK_POLICY = """\
 
 _LABELLED = '{ metadata: { labels: { azure.workload.identity/use: "true" } } }'
 """Then AKS gives the pod the identity that its service account names."""
-
-_PORTS_OF_THE_BASE = ("443", "8200")
 
 
 def _kustomization(wanted: Wanted) -> str:
@@ -125,20 +126,21 @@ def _kustomization(wanted: Wanted) -> str:
 def _patches(wanted: Wanted) -> Iterator[str]:
     match wanted.backend:
         case "azure":
-            yield _OF_THE_CRON_JOB.format(namespace=NAMESPACE, what=_LABELLED)
+            yield _CRON_JOB_PATCH.format(namespace=NAMESPACE, what=_LABELLED)
         case "vault":
             address = f'{{ name: VAULT_ADDR, value: "{wanted["address"]}" }}'
             what = f"{{ spec: {{ containers: [{{ name: rotate, env: [{address}] }}] }} }}"
-            yield _OF_THE_CRON_JOB.format(namespace=NAMESPACE, what=what)
+            yield _CRON_JOB_PATCH.format(namespace=NAMESPACE, what=what)
             port = re.search(r":([0-9]+)$", wanted["address"])
-            if port is not None and port[1] not in _PORTS_OF_THE_BASE:
+            if port is not None:
                 way_out = f"{{ ports: [{{ port: {port[1]}, protocol: TCP }}] }}"
-                yield _OF_THE_NETWORK_POLICY.format(way_out=way_out)
+                yield _NETWORK_POLICY_PATCH.format(way_out=way_out)
 
 
 def _dockerfile(wanted: Wanted) -> str:
     text = shipped_file("examples/kubernetes/Dockerfile")
-    return re.sub(r'"cmzon-secrets(\[[^]]*\])?"', f'"cmzon-secrets{EXTRAS[wanted.backend]}"', text)
+    ours = f'"cmzon-secrets{BACKENDS[wanted.backend].extra}"'
+    return re.sub(r'"cmzon-secrets(\[[^]]*\])?"', ours, text, count=1)  # what pip is told
 
 
 # ── systemd ─────────────────────────────────────────────────────────────────────────────────────
@@ -147,7 +149,7 @@ def _dockerfile(wanted: Wanted) -> str:
 def _vm(wanted: Wanted, folder: Path) -> dict[str, str]:
     return {
         **{f"systemd/{name}": shipped_file(f"examples/systemd/{name}") for name in _UNITS},
-        "systemd/cmzon-secrets.service.d/init.conf": _drop_in(wanted, folder),
+        f"systemd/{DROP_IN}": _drop_in(wanted, folder),
     }
 
 
@@ -165,18 +167,18 @@ def _drop_in(wanted: Wanted, folder: Path) -> str:
         "# and the program. Made by `cmzon-secrets init`.",
         "[Service]",
         "ExecStart=",
-        f"ExecStart={' '.join(map(_of_unit, [*program, *command]))}",
+        f"ExecStart={' '.join(map(_unit_word, [*program, *command]))}",
         f"User={_user()}",
         "LoadCredential=",
         "UnsetEnvironment=CMZON_SECRETS_KEY",
     ]
     if wanted.backend == "vault":
         environment["VAULT_SECRET_ID_FILE"] = str(folder / SECRET_ID)
-        lines.append(f"EnvironmentFile={_of_path(folder / VAULT_ENV)}")
-    lines += [f"Environment={_of_unit(f'{k}={v}')}" for k, v in environment.items()]
+        lines.append(f"EnvironmentFile={_unit_path(folder / VAULT_ENV)}")
+    lines += [f"Environment={_unit_word(f'{k}={v}')}" for k, v in environment.items()]
     if wanted.backend == "file":
-        lines.append(f"ReadWritePaths={_of_unit(str(folder / 'token'))}")
-    if any(path.startswith(_OF_HOMES) for path in (f"{folder}/", program[0])):
+        lines.append(f"ReadWritePaths={_unit_word(str(folder / 'token'))}")
+    if any(path.startswith(_HOMES) for path in (f"{folder}/", program[0])):
         lines.append("ProtectHome=read-only")
     return "\n".join(lines) + "\n"
 
@@ -196,14 +198,14 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _of_unit(word: str) -> str:
+def _unit_word(word: str) -> str:
     """A word of a setting; ``%`` and ``$`` have a meaning in units."""
     word = word.replace("\\", "\\\\").replace("%", "%%")
     plain = re.fullmatch(r"[A-Za-z0-9_./:=%@+,\\-]+", word) is not None
     return word if plain else '"{}"'.format(word.replace('"', '\\"'))
 
 
-def _of_path(path: Path) -> str:
+def _unit_path(path: Path) -> str:
     """A path that is a whole setting, and may have blanks as it is."""
     return str(path).replace("%", "%%")
 
@@ -253,7 +255,7 @@ def _compose(wanted: Wanted, folder: Path) -> dict[str, str]:
         uid=os.getuid(),
         gid=os.getgid(),
         env_file=f"    env_file: {VAULT_ENV}\n" if wanted.backend == "vault" else "",
-        environment="\n".join(f"      {k}: {_of_compose(v)}" for k, v in environment.items()),
+        environment="\n".join(f"      {k}: {_yaml_string(v)}" for k, v in environment.items()),
         volumes="\n".join(_bind(folder / name, writable=name == "token") for name in mounted),
     )
     return {"compose.yaml": text, "image/Dockerfile": _dockerfile(wanted)}
@@ -261,11 +263,11 @@ def _compose(wanted: Wanted, folder: Path) -> dict[str, str]:
 
 def _bind(path: Path, *, writable: bool) -> str:
     """The same path inside and out: a sealed file is bound to the path it lies at."""
-    source = target = _of_compose(str(path))
+    source = target = _yaml_string(str(path))
     read_only = "" if writable else ", read_only: true"
     return f"      - {{ type: bind, source: {source}, target: {target}{read_only} }}"
 
 
-def _of_compose(text: str) -> str:
+def _yaml_string(text: str) -> str:
     """A string of YAML, in which ``$`` stands for itself."""
     return json.dumps(text.replace("$", "$$"), ensure_ascii=False)

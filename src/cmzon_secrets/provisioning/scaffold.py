@@ -33,9 +33,8 @@ def scaffold(wanted: Wanted, directory: str) -> Scaffold:
         raise ConfigurationError(
             "--directory — its name has a character that cannot be printed", hint="choose another"
         )
-    of_a_machine = wanted.runs_on in ("vm", "compose")
     files = {
-        FILE_NAME: configuration(wanted, login=of_a_machine),
+        FILE_NAME: configuration(wanted, login=wanted.on_machine),
         **(terraform_files(wanted) if wanted.backend != "file" else {}),
         **place_files(wanted, folder),
     }

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cmzon_secrets.provisioning.configuration import admin_uri, token_uri
-from cmzon_secrets.provisioning.places import SECRET_ID, VAULT_ENV
+from cmzon_secrets.provisioning.places import DROP_IN, SECRET_ID, VAULT_CA, VAULT_ENV
 from cmzon_secrets.provisioning.terraform_root import LAMBDA_ZIP, NAMESPACE, SERVICE_ACCOUNT
 from cmzon_secrets.provisioning.wanted import Wanted
 
@@ -26,6 +26,7 @@ class Step:
 
 
 _TERRAFORM = "terraform -chdir=terraform"
+_UNITS = "/etc/systemd/system"
 _ADMIN = "the token with the scope tokens:manage, from CMzon's dashboard; it is asked for, unseen"
 _RIGHT = "what is right and what is not"
 _ITS_OWN = "; that you may do more than a rotator is no surprise"
@@ -36,16 +37,21 @@ def steps(wanted: Wanted, directory: str) -> list[Step]:
     """All of them, from the folder that the command was given in."""
     found: list[Step] = []
     if os.path.normpath(directory) != ".":
-        found.append(Step("where all this lies", f"cd {shlex.quote(directory)}"))
-    found += _of_backend(wanted)
-    found += _of_place(wanted)
-    as_a_person = wanted.runs_on in ("lambda", "function", "kubernetes")
-    why = _RIGHT + _ITS_OWN if as_a_person else _RIGHT
+        found.append(Step("where all this lies", f"cd {_folder(directory)}"))
+    found += _backend_steps(wanted)
+    found += _place_steps(wanted)
+    why = _RIGHT if wanted.on_machine else _RIGHT + _ITS_OWN
     found.append(Step(why, f"cmzon-secrets doctor --account {wanted.name}"))
+    found.append(_application(wanted))
     return found
 
 
-def _of_backend(wanted: Wanted) -> Iterator[Step]:
+def _folder(directory: str) -> str:
+    """One that begins with a dash would be an option of ``cd``."""
+    return shlex.quote(f"./{directory}" if directory.startswith("-") else directory)
+
+
+def _backend_steps(wanted: Wanted) -> Iterator[Step]:
     match wanted.backend:
         case "aws":
             yield from _aws(wanted)
@@ -60,10 +66,10 @@ def _of_backend(wanted: Wanted) -> Iterator[Step]:
             yield Step(_ADMIN, _put(admin_uri(wanted)))
 
 
-def _of_place(wanted: Wanted) -> Iterator[Step]:
+def _place_steps(wanted: Wanted) -> Iterator[Step]:
     match wanted.runs_on:
         case "lambda":
-            name, region = f"cmzon-{wanted.name}-rotation", wanted["region"]
+            name, region = f"{wanted.prefix}-rotation", wanted["region"]
             invoke = f"aws lambda invoke --region {region} --function-name {name} /dev/stdout"
             yield Step("the first rotation now, instead of within the hour", invoke)
         case "function":
@@ -76,6 +82,8 @@ def _of_place(wanted: Wanted) -> Iterator[Step]:
         case _:
             yield _rotate(wanted)
             yield Step("the container, from now on", "docker compose up --detach --build")
+            status = f"docker compose exec rotator cmzon-secrets status --account {wanted.name}"
+            yield Step("whether it can do there what it can here", status)
 
 
 def _applied(why: str) -> Iterator[Step]:
@@ -91,7 +99,7 @@ def _aws(wanted: Wanted) -> Iterator[Step]:
     yield Step(_ADMIN, _put(admin_uri(wanted)))
     if wanted.runs_on == "vm":
         associate = f"aws ec2 associate-iam-instance-profile --region {wanted['region']}"
-        profile = f"--iam-instance-profile Name=cmzon-{wanted.name}-rotator"
+        profile = f"--iam-instance-profile Name={wanted.rotator}"
         here = '--instance-id "$(cat /sys/devices/virtual/dmi/id/board_asset_tag)"'
         yield Step("this machine's role; it must have no other", f"{associate} {profile} {here}")
 
@@ -103,7 +111,9 @@ def _azure(wanted: Wanted) -> Iterator[Step]:
     )
     account = 'export ARM_SUBSCRIPTION_ID="$(az account show --query id --output tsv)"'
     yield Step("which subscription", account)
-    yield from _applied("makes everything, and shows it before (roles take minutes to arrive)")
+    yield from _applied(
+        "makes everything, and shows it before; new roles need minutes to take effect"
+    )
     yield Step(_ADMIN, _put(admin_uri(wanted), "--create"))
     yield Step(_FIRST, _put(token_uri(wanted), "--create"))
 
@@ -126,7 +136,7 @@ def _function(wanted: Wanted) -> Iterator[Step]:
 
 def _vault(wanted: Wanted) -> Iterator[Step]:
     yield from _applied("makes everything, and shows it before (with your VAULT_TOKEN)")
-    seeder = f"vault token create -address={wanted['address']} -policy=cmzon-{wanted.name}-seeder"
+    seeder = f"vault token create -address={wanted['address']} -policy={wanted.prefix}-seeder"
     seeding = f'VAULT_TOKEN="$({seeder} -ttl=10m -field=token)"'
     yield Step(_ADMIN, f"{seeding} {_put(admin_uri(wanted), '--create')}")
     write = f"vault write -address={wanted['address']} {wanted['mount']}/data/{wanted.name} -"
@@ -136,12 +146,30 @@ def _vault(wanted: Wanted) -> Iterator[Step]:
     )
     if wanted.runs_on == "kubernetes":
         return
-    role_id = f"{_TERRAFORM} output -raw approle_role_id"
-    yield Step("as whom it logs in", f'echo "VAULT_ROLE_ID=$({role_id})" > {VAULT_ENV}')
-    role = f"auth/approle/role/cmzon-{wanted.name}-rotator/secret-id"
-    write = f"vault write -address={wanted['address']} -force -field=secret_id {role}"
-    yield Step("its secret, good for 90 days; then again", f"(umask 077 && {write} > {SECRET_ID})")
-    export = f'export "$(cat {VAULT_ENV})" VAULT_SECRET_ID_FILE="$PWD/{SECRET_ID}"'
+    yield from _approle(wanted)
+
+
+def _approle(wanted: Wanted) -> Iterator[Step]:
+    """The login of this machine, and what it must know of the server besides: a unit has no such shell."""
+    copy = f'test -z "${{VAULT_CACERT:-}}" || cp "$VAULT_CACERT" {VAULT_CA}'
+    yield Step("Vault's own CA, where VAULT_CACERT names one", copy)
+    lines = [
+        f'"VAULT_ROLE_ID=$({_TERRAFORM} output -raw approle_role_id)"',
+        f'${{VAULT_CACERT:+"VAULT_CACERT=$PWD/{VAULT_CA}"}}',
+        '${VAULT_NAMESPACE:+"VAULT_NAMESPACE=$VAULT_NAMESPACE"}',
+    ]
+    write = f"printf '%s\\n' {' '.join(lines)} > {VAULT_ENV}"
+    yield Step("as whom it logs in, and to what", write)
+    role = f"auth/approle/role/{wanted.rotator}/secret-id"
+    at = f"-address={wanted['address']}"
+    wrapped = f"vault write {at} -wrap-ttl=5m -force -field=wrapping_token {role}"
+    unwrap = f'VAULT_TOKEN="$({wrapped})" vault unwrap {at} -field=secret_id'
+    yield Step(
+        "its secret, good for 90 days; then again",
+        f"rm -f {SECRET_ID} && (umask 077 && {unwrap} > {SECRET_ID})",
+    )
+    role_id = f'"$(grep ^VAULT_ROLE_ID= {VAULT_ENV})"'
+    export = f'export {role_id} VAULT_SECRET_ID_FILE="$PWD/{SECRET_ID}"'
     yield Step("the same login in this shell", export)
 
 
@@ -151,7 +179,7 @@ def _kubernetes(wanted: Wanted) -> Iterator[Step]:
     yield Step("the CronJob", "kubectl apply -k kubernetes")
     within = f"--namespace {NAMESPACE}"
     if wanted.backend == "azure":
-        identity = f"az identity show --name cmzon-{wanted.name}-rotator --resource-group"
+        identity = f"az identity show --name {wanted.rotator} --resource-group"
         group = shlex.quote(wanted["resource_group"])
         client_id = f'"$({identity} {group} --query clientId --output tsv)"'
         client = f"azure.workload.identity/client-id={client_id}"
@@ -166,13 +194,46 @@ def _kubernetes(wanted: Wanted) -> Iterator[Step]:
 
 
 def _systemd() -> Iterator[Step]:
-    yield Step("the timer", "sudo cp -R systemd/. /etc/systemd/system/")
+    other = f"! grep -s CMZON_SECRETS_CONFIG= {_UNITS}/{DROP_IN} | grep -vxFf systemd/{DROP_IN}"
+    units = f"sudo install -m 644 -D -t {_UNITS} systemd/cmzon-secrets.service systemd/cmzon-secrets.timer"
+    drop_in = f"sudo install -m 644 -D systemd/{DROP_IN} {_UNITS}/{DROP_IN}"
+    yield Step(
+        "the timer; where it is another folder's, that is shown and kept: add this account there",
+        f"{other} && {units} && {drop_in}",
+    )
     start = "sudo systemctl daemon-reload && sudo systemctl enable --now cmzon-secrets.timer"
-    yield Step("… and its beginning", start)
+    yield Step("… start it", start)
+    yield Step(
+        "one run as the timer starts it; what it says: journalctl -u cmzon-secrets",
+        "sudo systemctl start cmzon-secrets.service",
+    )
+
+
+def _application(wanted: Wanted) -> Step:
+    """What the program that sends is to be given; the rest is docs/deploying.md's."""
+    output = f"{_TERRAFORM} output"
+    from_terraform = f'echo "CMZON_TOKEN_URI=$({output} -raw token_uri)"'
+    match wanted.backend, wanted.runs_on:
+        case "aws", _:
+            why = "for the application: its environment, and the policy for its role"
+            return Step(why, f"{from_terraform} && {output} reader_policy_arn")
+        case "azure", _:
+            why = "for the application: its environment; its identity belongs into readers, terraform/main.tf"
+            return Step(why, from_terraform)
+        case "vault", "kubernetes":
+            why = "for the applications in readers, terraform/main.tf: CMZON_TOKEN_URI by namespace"
+            return Step(why, f"{output} reader_uris")
+        case "vault", _:
+            why = f"for the application: its environment; its own role needs the policy {wanted.prefix}-reader"
+            return Step(why, f"echo {shlex.quote(f'CMZON_TOKEN_URI={token_uri(wanted)}')}")
+        case _:
+            why = "for the application: its environment; it runs as the same user"
+            uri = f"file:$PWD/token/{wanted.name}.sealed?key=keyfile:$PWD/keys/{wanted.name}.key"
+            return Step(why, f'echo "CMZON_TOKEN_URI={uri}"')
 
 
 def _rotate(wanted: Wanted) -> Step:
-    why = "issues the first token" if wanted.backend in ("aws", "file") else "as it will go on"
+    why = "issues the first token" if wanted.backend in ("aws", "file") else "the first run"
     return Step(why, "cmzon-secrets rotate --all")
 
 

@@ -6,140 +6,205 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
 
 from cmzon_secrets.errors import ConfigurationError
+from cmzon_secrets.typed import quoted
 
-__all__ = ["DETAILS", "EXTRAS", "PLACES", "Detail", "Wanted", "option"]
+__all__ = [
+    "BACKENDS",
+    "DETAILS",
+    "PLACES",
+    "Backend",
+    "Detail",
+    "Wanted",
+    "check_choice",
+    "check_detail",
+    "option",
+]
 
-PLACES: Mapping[str, tuple[str, ...]] = {
-    "aws": ("lambda", "kubernetes", "vm"),
-    "azure": ("function", "kubernetes", "vm"),
-    "vault": ("kubernetes", "vm", "compose"),
-    "file": ("vm", "compose"),
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Where a token may be: in words, where rotation may run (the default first), what pip is told besides."""
+
+    title: str
+    places: tuple[str, ...]
+    extra: str = ""
+
+
+BACKENDS: Mapping[str, Backend] = {
+    "aws": Backend("AWS Secrets Manager", ("lambda", "kubernetes", "vm"), "[aws]"),
+    "azure": Backend("Azure Key Vault", ("function", "kubernetes", "vm"), "[azure]"),
+    "vault": Backend("HashiCorp Vault or OpenBao", ("kubernetes", "vm", "compose"), "[vault]"),
+    "file": Backend("a sealed file on this machine", ("vm", "compose")),
 }
-"""Backend → where rotation may run; the first is the default."""
-
-EXTRAS: Mapping[str, str] = {"aws": "[aws]", "azure": "[azure]", "vault": "[vault]", "file": ""}
-"""Backend → what pip is told besides the name."""
+PLACES: Mapping[str, tuple[str, ...]] = {name: one.places for name, one in BACKENDS.items()}
+EXTRAS: Mapping[str, str] = {name: one.extra for name, one in BACKENDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One thing to be known. ``suggested`` is offered on a terminal, ``assumed`` taken anywhere.
+    """One thing to be known. ``what`` it is stands in the message that refuses what is not.
 
-    Both may hold ``{name}``; ``variable`` is looked at first. ``backend`` and ``runs_on`` say who
-    needs it; empty: everybody.
+    ``env`` is the environment variable that is taken where no option is given, and ``default`` where
+    there is none either; a ``suggestion`` is offered on a terminal, and may hold ``{name}``. All
+    three can be used as they are; an ``example`` is shown and cannot. ``backend`` and ``runs_on``
+    say who needs the detail; empty: everybody.
     """
 
     question: str
-    pattern: str
+    what: str
+    valid: Callable[[str], bool]
     remedy: str
-    suggested: str
+    default: str = ""
+    env: str = ""
+    suggestion: str = ""
+    example: str = ""
     backend: str = ""
     runs_on: tuple[str, ...] = ()
-    assumed: str | None = None
-    variable: str | None = None
 
     def concerns(self, backend: str, runs_on: str) -> bool:
-        """Whether it has a meaning there."""
+        """Whether it applies there."""
         return self.backend in ("", backend) and (not self.runs_on or runs_on in self.runs_on)
 
 
+def _like(pattern: str) -> Callable[[str], bool]:
+    return lambda value: re.fullmatch(pattern, value) is not None
+
+
+_PRIVATE = re.compile(r"(10|192\.168|172\.(1[6-9]|2[0-9]|3[01])|0)\.")
+"""As in the module, which refuses what Azure does. ``is_private`` of Python also means ranges for examples."""
+
+
+def _public_ranges(value: str) -> bool:
+    try:
+        networks = [str(IPv4Network(cidr)) for cidr in value.split(",")]
+    except ValueError:
+        return value == "none"
+    return not any(map(_PRIVATE.match, networks))
+
+
 _UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_OF_PRIVATE_NETWORKS = r"(10|192\.168|172\.(1[6-9]|2[0-9]|3[01])|0)\."
+_UUID_EXAMPLE = "00000000-0000-0000-0000-000000000000"
 _PATH = r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*"
+_LOOPBACK = r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?"
 
 DETAILS: Mapping[str, Detail] = {
     "name": Detail(
         question="Name of the account",
-        pattern=r"[a-z][a-z0-9-]{0,38}[a-z0-9]",
-        remedy="write 2 to 40 lower-case letters, digits and dashes, a letter first and no dash last",
-        suggested="acme",
+        what="a name for an account",
+        valid=_like(r"(?!.*--)[a-z][a-z0-9-]{0,38}[a-z0-9]"),
+        remedy="write 2 to 40 lower-case letters, digits and single dashes, a letter first and no dash last",
+        suggestion="acme",
     ),
     "region": Detail(
         question="AWS region",
-        pattern=r"[a-z]{2}(-[a-z]+)+-[0-9]",
+        what="an AWS region",
+        valid=_like(r"[a-z]{2}(-[a-z]+)+-[0-9]"),
         remedy="write it as AWS does, such as eu-central-1",
-        suggested="eu-central-1",
-        variable="AWS_REGION",
+        suggestion="eu-central-1",
+        env="AWS_REGION",
         backend="aws",
     ),
     "cluster": Detail(
         question="Name of the EKS cluster, which has the Pod Identity agent",
-        pattern=r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}",
+        what="the name of an EKS cluster",
+        valid=_like(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"),
         remedy="write its name, not its ARN",
-        suggested="prod",
+        example="prod",
         backend="aws",
         runs_on=("kubernetes",),
     ),
     "vault_name": Detail(
         question="Name of the Key Vault to make; no other in the world may have it",
-        pattern=r"(?!.*--)[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]",
+        what="a name for a Key Vault",
+        valid=_like(r"(?!.*--)[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]"),
         remedy="write 3 to 24 letters, digits and single dashes, a letter first and no dash last",
-        suggested="cmzon-{name}",
+        suggestion="cmzon-{name}",
         backend="azure",
     ),
     "resource_group": Detail(
         question="Resource group",
-        pattern=r"[A-Za-z0-9_().-]{0,89}[A-Za-z0-9_()-]",
-        remedy="write its name: letters, digits and _ ( ) . -, no dot last",
-        suggested="cmzon-{name}",
+        what="the name of a resource group",
+        valid=_like(r"[A-Za-z0-9_()-]([A-Za-z0-9_().-]{0,88}[A-Za-z0-9_()-])?"),
+        remedy="write its name: letters, digits and _ ( ) . -, no dot first or last",
+        suggestion="cmzon-{name}",
         backend="azure",
     ),
     "location": Detail(
         question="Azure region",
-        pattern=r"[a-z][a-z0-9]+",
+        what="an Azure region",
+        valid=_like(r"[a-z][a-z0-9]+"),
         remedy="write it as Azure does, such as westeurope",
-        suggested="westeurope",
+        suggestion="westeurope",
         backend="azure",
     ),
     "operator": Detail(
         question="Object id of who fills the secrets, better a group's"
         " (az ad signed-in-user show --query id)",
-        pattern=_UUID,
-        remedy="write it as 00000000-0000-0000-0000-000000000000",
-        suggested="00000000-0000-0000-0000-000000000000",
+        what="an object id",
+        valid=_like(_UUID),
+        remedy=f"write it as {_UUID_EXAMPLE}",
+        example=_UUID_EXAMPLE,
+        backend="azure",
+    ),
+    "allow": Detail(
+        question="Public addresses that the vault lets in, with commas: yours, and those of machines and"
+        " clusters; none: all come by private networks",
+        what="a list of public IPv4 addresses and ranges",
+        valid=_public_ranges,
+        remedy="write 203.0.113.7 or 203.0.113.7,198.51.100.0/24; or none, and give Terraform"
+        " allowed_subnet_ids",
+        example="203.0.113.7,198.51.100.0/24",
         backend="azure",
     ),
     "oidc_issuer": Detail(
         question="OIDC issuer of the AKS cluster (az aks show --query oidcIssuerProfile.issuerUrl)",
-        pattern=r"https://[A-Za-z0-9._~/-]+",
+        what="the address of an issuer",
+        valid=_like(r"https://[A-Za-z0-9._~/-]+"),
         remedy="write its address, https://…",
-        suggested="https://westeurope.oic.prod-aks.azure.com/TENANT/CLUSTER/",
+        example="https://westeurope.oic.prod-aks.azure.com/TENANT/CLUSTER/",
         backend="azure",
         runs_on=("kubernetes",),
     ),
     "principal_id": Detail(
         question="Object id of the machine's identity (az vm identity show --query principalId)",
-        pattern=_UUID,
-        remedy="write it as 00000000-0000-0000-0000-000000000000; a client id is another one",
-        suggested="00000000-0000-0000-0000-000000000000",
+        what="an object id",
+        valid=_like(_UUID),
+        remedy=f"write it as {_UUID_EXAMPLE}; a client id is another one",
+        example=_UUID_EXAMPLE,
         backend="azure",
         runs_on=("vm",),
     ),
     "address": Detail(
         question="Address of Vault or OpenBao",
-        pattern=r"https://[A-Za-z0-9.:\[\]-]+",
-        remedy="tokens are sent there: write https:// and a host, with a port where it needs one",
-        suggested="https://vault.example.com:8200",
-        variable="VAULT_ADDR",
+        what="an address of Vault",
+        valid=_like(rf"https://[A-Za-z0-9.:\[\]-]+|http://{_LOOPBACK}"),
+        remedy="tokens are sent there: write https:// and a host, with a port where it needs one;"
+        " http:// is for this machine itself",
+        example="https://vault.example.com:8200",
+        env="VAULT_ADDR",
         backend="vault",
     ),
     "mount": Detail(
         question="Where the KV engine shall be mounted",
-        pattern=_PATH,
+        what="a path to mount at",
+        valid=_like(_PATH),
         remedy="write letters, digits, _ and -, with single slashes between parts and none at the ends",
-        suggested="cmzon",
-        assumed="cmzon",
+        default="cmzon",
         backend="vault",
     ),
     "image": Detail(
         question="Name of the image to build and push",
-        pattern=r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}",
+        what="the name of an image",
+        valid=_like(
+            r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+        ),
         remedy="write REGISTRY/NAME:TAG",
-        suggested="registry.example.com/cmzon-secrets:1",
+        example="registry.example.com/cmzon-secrets:1",
         runs_on=("kubernetes",),
     ),
 }
@@ -149,31 +214,22 @@ DETAILS: Mapping[str, Detail] = {
 class Wanted:
     """A backend, a place, and a value for each detail that concerns them; all of them checked.
 
-    Raises ConfigurationError: no such backend, place, or detail there, or one is missing or no such thing.
+    Raises ConfigurationError as the two checks do, and where a detail is missing.
     """
 
     backend: str
     runs_on: str
     details: Mapping[str, str]
-    allowed: tuple[str, ...] = field(default=())
-    """Azure alone: public ranges from which people fill the vault."""
 
     def __post_init__(self) -> None:
-        _refuse_unknown("--backend", self.backend, tuple(PLACES))
-        _refuse_unknown(
-            "--runs-on", self.runs_on, PLACES[self.backend], f" with --backend {self.backend}"
-        )
+        check_choice(self.backend, self.runs_on)
         for key, value in self.details.items():
-            _check(key, value, self)
+            check_detail(key, value, self.backend, self.runs_on)
         for key, detail in DETAILS.items():
             if detail.concerns(self.backend, self.runs_on) and key not in self.details:
                 raise ConfigurationError(
                     f"{option(key)} — it is missing", hint=f"give it: {detail.question}"
                 )
-        if self.allowed and self.backend != "azure":
-            raise ConfigurationError("--allow — it has a meaning with --backend azure only")
-        for cidr in self.allowed:
-            _check_range(cidr)
 
     def __getitem__(self, key: str) -> str:
         return self.details[key]
@@ -183,10 +239,32 @@ class Wanted:
         """The account's."""
         return self.details["name"]
 
+    @property
+    def on_machine(self) -> bool:
+        """Whether rotation runs on the machine that the files are written on."""
+        return self.runs_on in ("vm", "compose")
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all that the module makes begin with. In Vault they are the server's, not the mount's."""
+        first = self["mount"].lower().replace("/", "-") if self.backend == "vault" else "cmzon"
+        return f"{first}-{self.name}"
+
+    @property
+    def rotator(self) -> str:
+        """Name of the role, identity or profile of whoever rotates."""
+        return f"{self.prefix}-rotator"
+
 
 def option(key: str) -> str:
     """The option of a detail."""
     return f"--{key.replace('_', '-')}"
+
+
+def check_choice(backend: str, runs_on: str) -> None:
+    """Raises ConfigurationError where there is no such backend, or no such place with it."""
+    _refuse_unknown("--backend", backend, tuple(BACKENDS))
+    _refuse_unknown("--runs-on", runs_on, BACKENDS[backend].places, f" with --backend {backend}")
 
 
 def _refuse_unknown(what: str, given: str, valid: tuple[str, ...], where: str = "") -> None:
@@ -196,26 +274,33 @@ def _refuse_unknown(what: str, given: str, valid: tuple[str, ...], where: str = 
         )
 
 
-def _check(key: str, value: str, wanted: Wanted) -> None:
+_TOKEN = re.compile(r"(cmz_|hv[sbr]\.|[sbr]\.[A-Za-z0-9]{24})", re.IGNORECASE)
+"""How tokens of CMzon and of Vault begin."""
+
+_RESERVED = re.compile(r"-(admin|pending|transit|reader|rotator|seeder)$")
+
+
+def check_detail(key: str, value: str, backend: str, runs_on: str) -> None:
+    """Raises ConfigurationError for a detail that does not apply there, or a value that cannot be meant."""
     detail = DETAILS[key]
-    if not detail.concerns(wanted.backend, wanted.runs_on):
-        where = f"--backend {wanted.backend} --runs-on {wanted.runs_on}"
+    if not detail.concerns(backend, runs_on):
+        where = f"--backend {backend} --runs-on {runs_on}"
         raise ConfigurationError(
-            f"{option(key)} — it has no meaning with {where}", hint="leave it out"
+            f"{option(key)} — it does not apply to {where}", hint="leave it out"
         )
-    if re.fullmatch(detail.pattern, value) is None:
-        raise ConfigurationError(f"{option(key)} — this is none", hint=detail.remedy)
-
-
-def _check_range(cidr: str) -> None:
-    from ipaddress import IPv4Network
-
-    try:
-        public = re.match(_OF_PRIVATE_NETWORKS, str(IPv4Network(cidr))) is None
-    except ValueError:
-        public = False
-    if not public:
+    if _TOKEN.match(value):
         raise ConfigurationError(
-            "--allow — this is no range of public IPv4 addresses",
-            hint="write 203.0.113.7 or 203.0.113.0/24; private networks come by allowed_subnet_ids",
+            f"{option(key)} — this looks like a token",
+            hint="what is given here is written to files; a token is typed at the prompt of put",
+        )
+    if not detail.valid(value):
+        raise ConfigurationError(
+            f"{option(key)} — {quoted(value)} is not {detail.what}", hint=detail.remedy
+        )
+    taken = _RESERVED.search(value) if key == "name" else None
+    if taken:
+        raise ConfigurationError(
+            f"{option(key)} — {quoted(value)} would be the name of something that belongs to the account"
+            f" {quoted(value[: taken.start()])}",
+            hint="choose another end than -admin, -pending, -transit, -reader, -rotator and -seeder",
         )

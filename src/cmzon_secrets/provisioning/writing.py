@@ -6,7 +6,10 @@ places, and renamed; what goes wrong meanwhile undoes what was done.
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
+import stat
 import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -27,10 +30,12 @@ def write_all(
     """Have ``files`` (path below ``folder`` → text) in place; returns those that were written.
 
     A file of the same content is left alone. One that differs is replaced only with ``replace``.
-    Folders named in ``private`` are made for their owner alone. Raises ConfigurationError where
+    Folders named in ``private`` are made for their owner alone, and refused where they are there and open
+    to others: what they are to hold could be read, or is theirs already. Raises ConfigurationError where
     something is in the way, else as ``os_errors_as_ours``; then nothing has changed.
     """
     with os_errors_as_ours(str(folder)):
+        _refuse_what_is_open(folder, private)
         wanted = _missing(folder, files, replace=replace)
         if not wanted:
             return []
@@ -55,7 +60,7 @@ def _missing(folder: Path, files: Mapping[str, str], *, replace: bool) -> dict[s
         _refuse_what_is_no_folder(folder, target.parent)
         if target.is_symlink() or (target.exists() and not target.is_file()):
             raise ConfigurationError(
-                f"{target} — it is there and is no file of its own", hint="move it away"
+                f"{target} — it is there and is not a regular file", hint="move it away"
             )
         if target.exists():
             if target.read_bytes() == data:
@@ -77,7 +82,24 @@ def _refuse_what_is_no_folder(top: Path, folder: Path) -> None:
             parent.exists() and not parent.is_dir()
         ):
             raise ConfigurationError(
-                f"{parent} — it is there and is no folder of its own", hint="move it away"
+                f"{parent} — it is there and is not a folder", hint="move it away"
+            )
+
+
+def _refuse_what_is_open(top: Path, private: Collection[str]) -> None:
+    for name in private:
+        folder = top / name
+        if not folder.is_dir():
+            continue
+        known = folder.stat()
+        if known.st_uid != os.geteuid():
+            raise ConfigurationError(
+                f"{folder} — it is to hold secrets, and is somebody else's", hint="move it away"
+            )
+        if stat.S_IMODE(known.st_mode) & 0o077:
+            raise ConfigurationError(
+                f"{folder} — it is to hold secrets, and others may enter it",
+                hint=f"look what is in it, then: chmod 700 {shlex.quote(str(folder))}",
             )
 
 

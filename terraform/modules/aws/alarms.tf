@@ -4,6 +4,49 @@
 locals {
   create_alarms    = var.create_function && var.create_alarms
   alarm_topic_arns = concat(aws_sns_topic.alarms[*].arn, var.alarm_topic_arns)
+
+  alarms = { # each rings above 0, or below what it has at least
+    failed = {
+      description = "Two hours in a row a rotation of ${var.name} failed. The log ${local.log_group_name} says why; the token in use is untouched, and the next run tries again."
+      namespace   = "AWS/Lambda"
+      metric_name = "Errors"
+      dimensions  = { FunctionName = local.function_name }
+      period      = 3600
+      periods     = 2
+      at_least    = null
+      no_data     = "missing"
+    }
+    attention = {
+      description = "The rotation of ${var.name} needs a person. The log ${local.log_group_name} says for what, and how it is mended."
+      namespace   = "cmzon-secrets"
+      metric_name = "attention-${var.name}"
+      dimensions  = {}
+      period      = 3600
+      periods     = 1
+      at_least    = null
+      no_data     = "notBreaching"
+    }
+    silent = {
+      description = "The rotation of ${var.name} has not run for ${var.silent_after_hours} hours. Look at the schedule ${local.function_name}."
+      namespace   = "AWS/Lambda"
+      metric_name = "Invocations"
+      dimensions  = { FunctionName = local.function_name }
+      period      = 3600
+      periods     = var.silent_after_hours
+      at_least    = 1
+      no_data     = "breaching"
+    }
+    undelivered = {
+      description = "An event for the rotation of ${var.name} was given up after its retries, and lies in the queue ${local.prefix}-failed. An hourly one needs nothing, for the next does the same; an emergency has to be sent again."
+      namespace   = "AWS/SQS"
+      metric_name = "NumberOfMessagesSent" # not how many lie there: it would ring until somebody empties the queue
+      dimensions  = { QueueName = "${local.prefix}-failed" }
+      period      = 300
+      periods     = 1
+      at_least    = null
+      no_data     = "notBreaching"
+    }
+  }
 }
 
 resource "aws_sns_topic" "alarms" {
@@ -37,76 +80,20 @@ resource "aws_cloudwatch_log_metric_filter" "attention" {
   }
 }
 
-resource "aws_cloudwatch_metric_alarm" "failed" {
-  count = local.create_alarms ? 1 : 0
+resource "aws_cloudwatch_metric_alarm" "this" {
+  for_each = local.create_alarms ? local.alarms : {}
 
-  alarm_name          = "${local.prefix}-failed"
-  alarm_description   = "Two hours in a row a rotation of ${var.name} failed. The log ${local.log_group_name} says why; the token in use is untouched, and the next run tries again."
-  namespace           = "AWS/Lambda"
-  metric_name         = "Errors"
-  dimensions          = { FunctionName = local.function_name }
+  alarm_name          = "${local.prefix}-${each.key}"
+  alarm_description   = each.value.description
+  namespace           = each.value.namespace
+  metric_name         = each.value.metric_name
+  dimensions          = each.value.dimensions
   statistic           = "Sum"
-  period              = 3600
-  evaluation_periods  = 2
-  threshold           = 0
-  comparison_operator = "GreaterThanThreshold"
-  treat_missing_data  = "missing"
-  alarm_actions       = local.alarm_topic_arns
-  ok_actions          = local.alarm_topic_arns
-  tags                = var.tags
-}
-
-resource "aws_cloudwatch_metric_alarm" "attention" {
-  count = local.create_alarms ? 1 : 0
-
-  alarm_name          = "${local.prefix}-attention"
-  alarm_description   = "The rotation of ${var.name} needs a person. The log ${local.log_group_name} says for what, and how it is mended."
-  namespace           = "cmzon-secrets"
-  metric_name         = "attention-${var.name}"
-  statistic           = "Sum"
-  period              = 3600
-  evaluation_periods  = 1
-  threshold           = 0
-  comparison_operator = "GreaterThanThreshold"
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = local.alarm_topic_arns
-  ok_actions          = local.alarm_topic_arns
-  tags                = var.tags
-}
-
-resource "aws_cloudwatch_metric_alarm" "silent" {
-  count = local.create_alarms ? 1 : 0
-
-  alarm_name          = "${local.prefix}-silent"
-  alarm_description   = "The rotation of ${var.name} has not run for ${var.silent_after_hours} hours. Look at the schedule ${local.function_name}."
-  namespace           = "AWS/Lambda"
-  metric_name         = "Invocations"
-  dimensions          = { FunctionName = local.function_name }
-  statistic           = "Sum"
-  period              = 3600
-  evaluation_periods  = var.silent_after_hours
-  threshold           = 1
-  comparison_operator = "LessThanThreshold"
-  treat_missing_data  = "breaching"
-  alarm_actions       = local.alarm_topic_arns
-  ok_actions          = local.alarm_topic_arns
-  tags                = var.tags
-}
-
-resource "aws_cloudwatch_metric_alarm" "undelivered" {
-  count = local.create_alarms ? 1 : 0
-
-  alarm_name          = "${local.prefix}-undelivered"
-  alarm_description   = "An event for the rotation of ${var.name} was given up after three tries, and lies in the queue ${local.prefix}-failed. An hourly one needs nothing, for the next does the same; an emergency has to be sent again."
-  namespace           = "AWS/SQS"
-  metric_name         = "NumberOfMessagesSent" # not how many lie there: it would ring until somebody empties the queue
-  dimensions          = { QueueName = "${local.prefix}-failed" }
-  statistic           = "Sum"
-  period              = 300
-  evaluation_periods  = 1
-  threshold           = 0
-  comparison_operator = "GreaterThanThreshold"
-  treat_missing_data  = "notBreaching"
+  period              = each.value.period
+  evaluation_periods  = each.value.periods
+  comparison_operator = each.value.at_least == null ? "GreaterThanThreshold" : "LessThanThreshold"
+  threshold           = each.value.at_least == null ? 0 : each.value.at_least
+  treat_missing_data  = each.value.no_data
   alarm_actions       = local.alarm_topic_arns
   ok_actions          = local.alarm_topic_arns
   tags                = var.tags

@@ -9,6 +9,12 @@ resource "aws_kms_key" "this" {
   deletion_window_in_days = var.kms_deletion_window_in_days
   policy                  = data.aws_iam_policy_document.key.json
   tags                    = var.tags
+
+  lifecycle {
+    # Where a key of yours takes its place, what it encrypts goes over first, for which it has to work:
+    # a key that is scheduled for deletion decrypts nothing.
+    create_before_destroy = true
+  }
 }
 
 resource "aws_kms_alias" "this" {

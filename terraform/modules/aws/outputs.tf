@@ -83,6 +83,11 @@ output "egress_ips" {
   value       = flatten(module.egress[*].ips)
 }
 
+output "rotation" {
+  description = "The policy in force: what was given, and the defaults."
+  value       = var.rotation
+}
+
 output "first_steps" {
   description = "What to type after the first apply."
   value = join("\n", concat(

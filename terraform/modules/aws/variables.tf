@@ -5,8 +5,13 @@ variable "name" {
   type        = string
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{0,38}[a-z0-9]$", var.name))
-    error_message = "name: it becomes part of the names of a role, a function and a queue. Write 2 to 40 lower-case letters, digits and dashes, a letter first and no dash last."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,38}[a-z0-9]$", var.name)) && !strcontains(var.name, "--")
+    error_message = "name: it becomes part of the names of a role, a function and a queue. Write 2 to 40 lower-case letters, digits and single dashes, a letter first and no dash last."
+  }
+
+  validation {
+    condition     = !can(regex("-(admin|pending|transit|reader|rotator|seeder)$", var.name))
+    error_message = "name: with this end it would be called as something of another account is: cmzon/X-admin holds the admin token of X. Take another end than -admin, -pending, -transit, -reader, -rotator and -seeder."
   }
 }
 
@@ -38,6 +43,11 @@ variable "secret_name" {
   validation {
     condition     = var.secret_name == null || can(regex("^[A-Za-z0-9/_+=.@-]{1,506}$", var.secret_name))
     error_message = "secret_name: Secrets Manager takes letters, digits and /_+=.@-, and six of its 512 characters are for -admin. Give the name alone, not an ARN."
+  }
+
+  validation {
+    condition     = var.secret_name == null || !endswith(coalesce(var.secret_name, "x"), "-admin")
+    error_message = "secret_name: NAME-admin holds the admin token of the account whose secret is NAME. Take another end than -admin."
   }
 }
 
@@ -86,6 +96,11 @@ variable "kms_deletion_window_in_days" {
     condition     = var.kms_deletion_window_in_days >= 7 && var.kms_deletion_window_in_days <= 30
     error_message = "kms_deletion_window_in_days: KMS waits 7 to 30 days. Write one of these."
   }
+
+  validation {
+    condition     = var.kms_key != null || var.kms_deletion_window_in_days >= var.recovery_window_in_days
+    error_message = "kms_deletion_window_in_days: the key would be gone before the secrets are (recovery_window_in_days), and what is restored without it cannot be read. Write as many days or more."
+  }
 }
 
 # ── the admin token, with which tokens are issued and revoked ───────────────────────────────────
@@ -117,7 +132,7 @@ variable "admin_token_wo" {
 }
 
 variable "admin_token_wo_version" {
-  description = "Count it up to send `admin_token_wo`. Not set: Terraform never writes a value, and `cmzon-secrets put` does."
+  description = "Count it up to send `admin_token_wo`. Not set: Terraform never writes a value, and `cmzon-secrets put` does. Once the token was replaced otherwise, take both out of the root **and** of the pipeline: a later apply may send the old one again."
   type        = number
   default     = null
 
@@ -218,10 +233,13 @@ variable "rotation" {
 
   validation {
     condition = alltrue([
-      for field in ["rotate_every", "grace", "expires_in", "renew_before", "reader_ttl", "request_deadline", "revoke_limit", "orphan_age"] :
-      var.rotation[field] == null || can(regex("^[1-9][0-9]*[smhd]$", var.rotation[field]))
+      for field, value in var.rotation :
+      contains(["scopes", "allowed_ips"], field) || value == null || can(regex("^[1-9][0-9]*[smhd]$", value))
     ])
-    error_message = "rotation: a duration is a whole number and a unit: \"90s\", \"15m\", \"24h\", \"30d\"."
+    error_message = "rotation: no duration: ${join(", ", [
+      for field, value in var.rotation : field
+      if !(contains(["scopes", "allowed_ips"], field) || value == null || can(regex("^[1-9][0-9]*[smhd]$", value)))
+    ])}. Write a whole number and a unit: \"90s\", \"15m\", \"24h\", \"30d\"."
   }
 
   validation {
@@ -279,13 +297,13 @@ variable "create_function" {
 }
 
 variable "lambda_zip" {
-  description = "Path of the zip that `make lambda` builds. The same input gives the same bytes, so only a change of code is a change here."
+  description = "Path of the zip that `python -m cmzon_secrets.provisioning.lambda_zip --output PATH` builds. The same input gives the same bytes, so only a change of code is a change here."
   type        = string
   default     = null
 
   validation {
     condition     = var.lambda_zip == null || can(filebase64sha256(var.lambda_zip))
-    error_message = "lambda_zip: there is no such file. Build it with: make lambda (or: python -m cmzon_secrets.provisioning.lambda_zip)."
+    error_message = "lambda_zip: there is no such file. Build it with: python -m cmzon_secrets.provisioning.lambda_zip --output ${coalesce(var.lambda_zip, "PATH")}"
   }
 
   validation {
@@ -376,7 +394,7 @@ variable "reserved_concurrency" {
 }
 
 variable "environment" {
-  description = "More settings of the function, such as CMZON_CA. No secret belongs there."
+  description = "More settings of the function, such as CMZON_CA. No secret belongs there, and nothing that has an input of its own."
   type        = map(string)
   default     = {}
   nullable    = false
@@ -387,8 +405,13 @@ variable "environment" {
   }
 
   validation {
-    condition     = length(setintersection(keys(var.environment), ["CMZON_API_TOKEN", "CMZON_SECRETS_PASSPHRASE"])) == 0 && !anytrue([for value in values(var.environment) : startswith(value, "cmz_")])
-    error_message = "environment: a token or passphrase stands there, and would be in the state, in the plan and in the console. Put it into a secret: cmzon-secrets put."
+    condition     = length(setintersection(keys(var.environment), ["CMZON_API_TOKEN", "CMZON_SECRETS_KEY", "CMZON_SECRETS_PASSPHRASE"])) == 0 && !anytrue([for value in values(var.environment) : startswith(value, "cmz_")])
+    error_message = "environment: a token, key or passphrase stands there, and would be in the state, in the plan and in the console. Put it into a secret: cmzon-secrets put."
+  }
+
+  validation {
+    condition     = alltrue([for name in keys(var.environment) : !can(regex("^CMZON_(TOKEN_URI|ADMIN_URI|BASE_URL|ROTATION_.+)$", name))])
+    error_message = "environment: an address or a field of the policy stands there, and has an input of its own, with rules of its own: secret_name, admin_secret, base_url, rotation. Use that."
   }
 }
 
@@ -515,7 +538,7 @@ variable "emergency_rule_arns" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for arn in var.emergency_rule_arns : can(regex("^arn:[^:]+:events:[^:]+:[0-9]{12}:rule/[^*]+$", arn))])
+    condition     = alltrue([for arn in var.emergency_rule_arns : can(regex("^arn:[^:]+:events:[^:]+:[0-9]{12}:rule/[^*?]+$", arn))])
     error_message = "emergency_rule_arns: write ARNs of single rules, such as arn:aws:events:eu-central-1:123456789012:rule/leaked."
   }
 }

@@ -73,6 +73,11 @@ output "function_subnet_id" {
   value       = one(local.function_subnet_ids)
 }
 
+output "rotation" {
+  description = "The policy in force: what was given, and the defaults."
+  value       = var.rotation
+}
+
 output "environment" {
   description = "What the rotator is told, as environment variables: the function, or a CronJob of `rotators.oidc`. No secret is among them."
   value       = local.environment

@@ -8,6 +8,11 @@ variable "name" {
     condition     = can(regex("^[a-z][a-z0-9-]{0,38}[a-z0-9]$", var.name)) && !strcontains(var.name, "--")
     error_message = "name: it becomes part of the names of a vault, a function and a storage account. Write 2 to 40 lower-case letters, digits and single dashes, a letter first and no dash last."
   }
+
+  validation {
+    condition     = !can(regex("-(admin|pending|transit|reader|rotator|seeder)$", var.name))
+    error_message = "name: with -admin, -pending, -transit, -reader, -rotator or -seeder at its end, what is made here would be called as what belongs to the account without it, and could open its tokens. Choose another end."
+  }
 }
 
 variable "resource_group_name" {
@@ -146,8 +151,13 @@ variable "secret_name" {
   default     = null
 
   validation {
-    condition     = var.secret_name == null ? true : can(regex("^[A-Za-z0-9-]{1,113}$", var.secret_name)) && !endswith(lower(var.secret_name), "-pending")
-    error_message = "secret_name: Key Vault takes letters, digits and dashes; write at most 113, and let it not end in -pending, which is where the next token is staged."
+    condition     = var.secret_name == null ? true : can(regex("^[A-Za-z0-9-]{1,113}$", var.secret_name))
+    error_message = "secret_name: Key Vault takes letters, digits and dashes. Write at most 113 of these."
+  }
+
+  validation {
+    condition     = var.secret_name == null ? true : !can(regex("-(admin|pending)$", lower(var.secret_name)))
+    error_message = "secret_name: with -admin at its end it is where another account's admin token is by default, with -pending where its next token is staged. Choose another end."
   }
 }
 
@@ -284,10 +294,13 @@ variable "rotation" {
 
   validation {
     condition = alltrue([
-      for field in ["rotate_every", "grace", "expires_in", "renew_before", "reader_ttl", "request_deadline", "revoke_limit", "orphan_age"] :
-      var.rotation[field] == null || can(regex("^[1-9][0-9]*[smhd]$", var.rotation[field]))
+      for field, value in var.rotation :
+      contains(["scopes", "allowed_ips"], field) || value == null || can(regex("^[1-9][0-9]*[smhd]$", value))
     ])
-    error_message = "rotation: a duration is a whole number and a unit: \"90s\", \"15m\", \"24h\", \"30d\"."
+    error_message = "rotation: no duration: ${join(", ", [
+      for field, value in var.rotation : field
+      if !(contains(["scopes", "allowed_ips"], field) || value == null || can(regex("^[1-9][0-9]*[smhd]$", value)))
+    ])}. Write a whole number and a unit: \"90s\", \"15m\", \"24h\", \"30d\"."
   }
 
   validation {
@@ -307,8 +320,8 @@ variable "base_url" {
   default     = null
 
   validation {
-    condition     = var.base_url == null || can(regex("^https://[^\\s/?#@]+(/[^\\s?#]*)?$", var.base_url))
-    error_message = "base_url: tokens are sent there, so it is https:// and a host, without user, query or fragment."
+    condition     = var.base_url == null || can(regex("^https://[^\\s/?#@'\"$`\\\\]+(/[^\\s?#'\"$`\\\\]*)?$", var.base_url))
+    error_message = "base_url: tokens are sent there, and it becomes part of a command. Write https:// and a host, without user, query, fragment, quotes, $ and `."
   }
 }
 
@@ -367,7 +380,7 @@ variable "python_version" {
 }
 
 variable "environment" {
-  description = "More settings of the function, such as CMZON_CA. No secret belongs there."
+  description = "More settings of the function, such as CMZON_CA. No secret belongs there, and nothing that has an input of its own."
   type        = map(string)
   default     = {}
   nullable    = false
@@ -378,8 +391,13 @@ variable "environment" {
   }
 
   validation {
-    condition     = length(setintersection(keys(var.environment), ["CMZON_API_TOKEN", "CMZON_SECRETS_PASSPHRASE"])) == 0 && !anytrue([for value in values(var.environment) : startswith(value, "cmz_")])
-    error_message = "environment: a token or passphrase stands there, and would be in the state, in the plan and in the portal. Put it into a secret: cmzon-secrets put."
+    condition     = length(setintersection(keys(var.environment), ["CMZON_API_TOKEN", "CMZON_SECRETS_KEY", "CMZON_SECRETS_PASSPHRASE"])) == 0 && !anytrue([for value in values(var.environment) : startswith(value, "cmz_")])
+    error_message = "environment: a token, key or passphrase stands there, and would be in the state, in the plan and in the portal. Put it into a secret: cmzon-secrets put."
+  }
+
+  validation {
+    condition     = alltrue([for name in keys(var.environment) : !can(regex("^CMZON_(TOKEN_URI|ADMIN_URI|BASE_URL|ROTATION_.+)$", name))])
+    error_message = "environment: an address or a field of the policy stands there, and has an input of its own, with rules of its own: secret_name, admin_secret, base_url, rotation. Use that."
   }
 }
 

@@ -2,7 +2,9 @@
 # the rights; no value passes through it.
 
 locals {
-  prefix     = "cmzon-${var.name}"
+  # Policies and roles are the server's or the auth method's, not the engine's: so the engine is in their
+  # names. In lower case, as Vault keeps them.
+  prefix     = "${lower(replace(var.mount, "/", "-"))}-${var.name}"
   path       = coalesce(var.path, var.name)
   admin_path = coalesce(var.admin_path, "${local.path}-admin")
 
@@ -17,6 +19,10 @@ resource "vault_mount" "kv" {
   type        = "kv"
   description = "CMzon API tokens. Written by cmzon-secrets alone."
   options     = { version = "2" }
+
+  lifecycle {
+    prevent_destroy = true # with it would go every token in it, those of other accounts too; Vault has no bin
+  }
 }
 
 # These settings are the whole engine's, so that of others is left alone.

@@ -43,6 +43,32 @@ output "approle_role_id" {
   value       = one(vault_approle_auth_backend_role.rotator[*].role_id)
 }
 
+output "rotation" {
+  description = "The policy in force: what was given, and the defaults."
+  value       = local.in_force
+
+  # What the rotator would refuse at its first run:
+  precondition {
+    condition     = local.seconds.grace >= local.seconds.reader_ttl + local.seconds.request_deadline
+    error_message = "rotation: grace is shorter than reader_ttl and request_deadline together, and a token would be revoked while readers use it. Raise grace."
+  }
+
+  precondition {
+    condition     = local.seconds.revoke_limit >= local.seconds.grace
+    error_message = "rotation: revoke_limit is shorter than grace, and both count from the promotion. Raise revoke_limit, or shorten grace."
+  }
+
+  precondition {
+    condition     = local.renew_before == null ? true : local.renew_before >= local.seconds.grace
+    error_message = "rotation: renew_before is shorter than grace, and the old token would expire within its grace. Raise renew_before."
+  }
+
+  precondition {
+    condition     = local.renew_before == null ? true : local.seconds.expires_in > local.renew_before + local.seconds.grace
+    error_message = "rotation: expires_in is not longer than renew_before (a quarter of expires_in, at least grace) and grace together, and a new token would be due before the last one is retired. Raise expires_in, or shorten grace."
+  }
+}
+
 output "environment" {
   description = "Settings of the rotator as environment variables. No secret is among them."
   value       = local.environment
@@ -57,15 +83,13 @@ output "first_steps" {
   description = "What to type after the first apply."
   value = join("\n", concat(
     [
-      "# Ten minutes in which secrets may be made (as an administrator of Vault):",
-      "export VAULT_TOKEN=$(vault token create -policy=${local.policy_names["seeder"]} -ttl=10m -field=token)",
-      "# The token with the scope tokens:manage, from CMzon's dashboard; asked for, never an argument:",
-      "cmzon-secrets put --create '${local.admin_seed_uri}'",
+      "# The token with the scope tokens:manage, from CMzon's dashboard; asked for, never an argument. As an",
+      "# administrator of Vault; each line has a token of ten minutes that may make these secrets, and no more:",
+      "${local.as_seeder} cmzon-secrets put --create '${local.admin_seed_uri}'",
       "# A place for the token, which the first rotation fills. Or keep the one in use:",
-      "# cmzon-secrets put --create '${local.seed_uri}'",
+      "# ${local.as_seeder} cmzon-secrets put --create '${local.seed_uri}'",
     ],
-    [for path in local.places : "echo '{\"data\": {}, \"options\": {\"cas\": 0}}' | vault write ${local.mount}/data/${path} -"],
-    ["vault token revoke -self && unset VAULT_TOKEN"],
+    [for path in local.places : "echo '{\"data\": {}, \"options\": {\"cas\": 0}}' | ${local.as_seeder} vault write ${local.mount}/data/${path} -"],
     var.approle == null ? [] : [
       "# A secret ID for the rotator, wrapped for five minutes:",
       "vault write -wrap-ttl=5m -f -field=wrapping_token auth/${var.approle.mount}/role/${local.prefix}-rotator/secret-id",

@@ -20,9 +20,29 @@ locals {
   }
   key_uri = var.transit == null ? null : "hashivault-transit://${local.of_the_key.mount}/${local.of_the_key.key}"
 
-  # For a person, who has logged in already.
+  # For a person, who has logged in already. For one command each: an exported token that could not be made
+  # would be an empty one, and what follows would be done with the administrator's own.
+  as_seeder      = "VAULT_TOKEN=\"$(vault token create -policy=${local.policy_names["seeder"]} -ttl=10m -field=token)\""
   seed_uri       = join("?", compact([local.place, join("&", local.options)]))
   admin_seed_uri = join("?", compact([local.admin_place, join("&", local.mount_option)]))
+
+  # The program's own values, for what is not set.
+  in_force = merge(
+    { for field, value in var.rotation : field => value },
+    {
+      reader_ttl       = coalesce(var.rotation.reader_ttl, "5m")
+      request_deadline = coalesce(var.rotation.request_deadline, "60s")
+      revoke_limit     = coalesce(var.rotation.revoke_limit, "7d")
+      orphan_age       = coalesce(var.rotation.orphan_age, "1h")
+    },
+  )
+  unit_seconds = { s = 1, m = 60, h = 3600, d = 86400 }
+  seconds = {
+    for field in ["grace", "expires_in", "renew_before", "reader_ttl", "request_deadline", "revoke_limit"] :
+    field => local.in_force[field] == null ? null : tonumber(trim(local.in_force[field], "smhd")) * local.unit_seconds[substr(local.in_force[field], -1, 1)]
+  }
+  # When a token that expires is due, where the policy does not say.
+  renew_before = local.seconds.expires_in == null ? null : coalesce(local.seconds.renew_before, max(local.seconds.expires_in / 4, local.seconds.grace))
 
   policy = { for field, value in var.rotation : field => value if value != null && try(length(value) > 0, true) }
   settings = {

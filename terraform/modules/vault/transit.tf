@@ -14,6 +14,10 @@ resource "vault_mount" "transit" {
   path        = var.transit.mount
   type        = "transit"
   description = "Keys of sealed files with CMzon API tokens."
+
+  lifecycle {
+    prevent_destroy = true # its keys would go with it, whatever deletion_allowed says
+  }
 }
 
 resource "vault_transit_secret_backend_key" "this" {

@@ -1,12 +1,17 @@
 # ── what it is called ───────────────────────────────────────────────────────────────────────────
 
 variable "name" {
-  description = "The account's name. Tokens are issued under it, and policies and roles made here are called `cmzon-NAME-…`."
+  description = "The account's name. Tokens are issued under it, and policies and roles made here are called `MOUNT-NAME-…`, with - for the slashes of MOUNT."
   type        = string
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{0,38}[a-z0-9]$", var.name))
-    error_message = "name: it becomes part of the names of policies and roles, which Vault keeps in lower case. Write 2 to 40 lower-case letters, digits and dashes, a letter first and no dash last."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,38}[a-z0-9]$", var.name)) && !strcontains(var.name, "--")
+    error_message = "name: it becomes part of the names of policies and roles, which Vault keeps in lower case. Write 2 to 40 lower-case letters, digits and single dashes, a letter first and no dash last."
+  }
+
+  validation {
+    condition     = !can(regex("-(admin|pending|transit|reader|rotator|seeder)$", var.name))
+    error_message = "name: with -admin, -pending, -transit, -reader, -rotator or -seeder at its end, what is made here would be called as what belongs to the account without it, and could open its tokens. Choose another end."
   }
 }
 
@@ -55,6 +60,11 @@ variable "path" {
     condition     = var.path == null ? true : can(regex("^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", var.path)) && !endswith(var.path, ".rotation")
     error_message = "path: it becomes part of policies and URIs, and what ends in .rotation is the other half of a secret. Write letters, digits, ., _ and -, with single slashes between parts, and choose another end."
   }
+
+  validation {
+    condition     = var.path == null ? true : !endswith(var.path, "-admin")
+    error_message = "path: what ends in -admin is where another account's admin token is by default, and readers would get it. Choose another end."
+  }
 }
 
 variable "layout" {
@@ -89,7 +99,7 @@ variable "admin_path" {
 # ── who may read, who may rotate ────────────────────────────────────────────────────────────────
 
 variable "readers" {
-  description = "Kubernetes service accounts (`NAMESPACE:NAME`) that read the token and can do nothing else. Each namespace gets a role, `cmzon-NAME-reader-NAMESPACE`. Empty: no role, and the policy is for roles of yours."
+  description = "Kubernetes service accounts (`NAMESPACE:NAME`) that read the token and can do nothing else. Each namespace gets a role, `MOUNT-NAME-reader-NAMESPACE`. Empty: no role, and the policy is for roles of yours."
   type = object({
     service_accounts = optional(set(string), [])
   })
@@ -102,7 +112,7 @@ variable "readers" {
 }
 
 variable "rotators" {
-  description = "Kubernetes service accounts (`NAMESPACE:NAME`, all of one namespace) that rotate the token, as `cmzon-NAME-rotator`. A rotator elsewhere has an AppRole: `approle`."
+  description = "Kubernetes service accounts (`NAMESPACE:NAME`, all of one namespace) that rotate the token, as `MOUNT-NAME-rotator`. A rotator elsewhere has an AppRole: `approle`."
   type = object({
     service_accounts = optional(set(string), [])
   })
@@ -120,7 +130,7 @@ variable "rotators" {
 }
 
 variable "approle" {
-  description = "An AppRole for a rotator outside Kubernetes, `cmzon-NAME-rotator`. Times are seconds; 0 means without end. It makes no secret ID: `first_steps` says how to get one."
+  description = "An AppRole for a rotator outside Kubernetes, `MOUNT-NAME-rotator`. Times are seconds; 0 means without end. It makes no secret ID: `first_steps` says how to get one."
   type = object({
     mount                 = optional(string, "approle") # below auth/
     create_mount          = optional(bool, false)
@@ -222,7 +232,7 @@ variable "transit" {
 # ── how it rotates ──────────────────────────────────────────────────────────────────────────────
 
 variable "rotation" {
-  description = "The policy, in the words of `cmzon-secrets.toml`: durations are \"30d\", \"24h\", \"90s\"."
+  description = "The policy, in the words of `cmzon-secrets.toml`; what is not set is as the program has it. Durations are \"30d\", \"24h\", \"90s\"."
   type = object({
     rotate_every     = optional(string, "30d")
     grace            = optional(string, "24h")
@@ -239,10 +249,13 @@ variable "rotation" {
 
   validation {
     condition = alltrue([
-      for field in ["rotate_every", "grace", "expires_in", "renew_before", "reader_ttl", "request_deadline", "revoke_limit", "orphan_age"] :
-      var.rotation[field] == null || can(regex("^[1-9][0-9]*[smhd]$", var.rotation[field]))
+      for field, value in var.rotation :
+      contains(["scopes", "allowed_ips"], field) || value == null || can(regex("^[1-9][0-9]*[smhd]$", value))
     ])
-    error_message = "rotation: a duration is a whole number and a unit: \"90s\", \"15m\", \"24h\", \"30d\"."
+    error_message = "rotation: no duration: ${join(", ", [
+      for field, value in var.rotation : field
+      if !(contains(["scopes", "allowed_ips"], field) || value == null || can(regex("^[1-9][0-9]*[smhd]$", value)))
+    ])}. Write a whole number and a unit: \"90s\", \"15m\", \"24h\", \"30d\"."
   }
 
   validation {
@@ -273,8 +286,8 @@ variable "address" {
   default     = null
 
   validation {
-    condition     = var.address == null || can(regex("^https://[^\\s/?#@]+$", var.address))
-    error_message = "address: tokens are sent there. Write https:// and a host, with a port where it needs one, and nothing behind it."
+    condition     = var.address == null || can(regex("^(https://[^\\s/?#@]+|http://(localhost|127(\\.[0-9]{1,3}){3}|\\[::1\\])(:[0-9]+)?)$", var.address))
+    error_message = "address: tokens are sent there. Write https:// and a host, with a port where it needs one, and nothing behind it. http:// is for a server on the same machine: http://127.0.0.1:8200."
   }
 }
 

@@ -4,7 +4,7 @@ terraform {
   required_providers {
     vault = {
       source  = "hashicorp/vault"
-      version = ">= 5, < 6"
+      version = ">= 5, < 6" # checked here: the schema of 5.6.0
     }
   }
 }

@@ -602,6 +602,31 @@ def test_a_missing_secret_names_the_region_that_was_asked(strict_aws):
     assert "right region" in caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["name", "arn"])
+def test_a_secret_that_holds_no_token_yet_is_not_said_to_be_missing(name, strict_aws, bare):
+    made = bare.create_secret(Name="prod/new")
+    store = AWSSecretsManager({"name": "prod/new", "arn": made["ARN"]}[name])
+    with pytest.raises(errors.TokenNotFound, match="it holds no token yet") as caught:
+        store.get()
+    assert "no such secret" not in caught.value.message
+    assert caught.value.hint == f"store one with: cmzon-secrets put {store.uri}"
+
+
+def test_a_secret_with_a_version_that_has_no_value_holds_no_token_either(
+    strict_aws, bare, monkeypatch
+):
+    """As ministack answers where nothing was ever put."""
+    bare.create_secret(Name="prod/new", SecretString="x")
+    answered = strict_aws._get_secret_value
+    monkeypatch.setattr(
+        strict_aws,
+        "_get_secret_value",
+        lambda request: {k: v for k, v in answered(request).items() if k != "SecretString"},
+    )
+    with pytest.raises(errors.TokenNotFound, match="it holds no token yet"):
+        AWSSecretsManager("prod/new").get()
+
+
 def test_a_refusal_names_the_policy_of_the_verb_and_that_the_name_may_be_wrong(store, strict_aws):
     strict_aws.denied = {"GetSecretValue", "DescribeSecret"}
     for verb, role in ((store.get, "reader"), (store.versions, "rotator")):

@@ -10,6 +10,7 @@ VALUES = {
     "resource_group": "messages",
     "location": "westeurope",
     "operator": "00000000-0000-0000-0000-000000000001",
+    "allow": "203.0.113.7/32,198.51.100.0/24",
     "oidc_issuer": "https://westeurope.oic.example.com/a/b/",
     "principal_id": "00000000-0000-0000-0000-000000000000",
     "address": "https://vault.example.com:8200",
@@ -22,8 +23,7 @@ CHOICES = [(backend, place) for backend, places in PLACES.items() for place in p
 def wanting(backend, runs_on, **details):
     """A choice with a value for each detail of it, or those given."""
     concern = {k: VALUES[k] for k, detail in DETAILS.items() if detail.concerns(backend, runs_on)}
-    allowed = ("203.0.113.7/32",) if backend == "azure" else ()
-    return Wanted(backend, runs_on, {**concern, **details}, allowed)
+    return Wanted(backend, runs_on, {**concern, **details})
 
 
 def options(wanted):
@@ -31,5 +31,3 @@ def options(wanted):
     yield from ("--backend", wanted.backend, "--runs-on", wanted.runs_on)
     for key, value in wanted.details.items():
         yield from (f"--{key.replace('_', '-')}", value)
-    for cidr in wanted.allowed:
-        yield from ("--allow", cidr)

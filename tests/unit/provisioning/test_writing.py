@@ -38,6 +38,28 @@ def test_all_files_are_written_and_their_folders_made(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o710, 0o777])
+def test_a_private_folder_that_others_may_enter_is_refused_before_anything_is_written(
+    tmp_path, mode
+):
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys").chmod(mode)
+    with pytest.raises(ConfigurationError, match=r"keys — .*others may enter it") as refused:
+        write_all(tmp_path, FILES, replace=True, private=("keys",))
+    assert everything(tmp_path) == ["keys"]
+    assert refused.value.hint.endswith(f"chmod 700 {tmp_path / 'keys'}")
+    (tmp_path / "keys").chmod(0o700)
+    assert write_all(tmp_path, FILES, replace=False, private=("keys",)) == sorted(FILES)
+
+
+def test_nor_is_one_taken_that_is_somebody_elses(tmp_path, monkeypatch):
+    (tmp_path / "keys").mkdir(0o700)
+    monkeypatch.setattr(writing.os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(ConfigurationError, match="somebody else's"):
+        write_all(tmp_path, FILES, replace=True, private=("keys",))
+    assert everything(tmp_path) == ["keys"]
+
+
 def test_the_same_again_writes_nothing(tmp_path):
     write_all(tmp_path, FILES, replace=False)
     before = {path: (tmp_path / path).stat().st_mtime_ns for path in FILES}
@@ -80,7 +102,7 @@ def test_with_replace_it_becomes_ours_and_keeps_its_mode(tmp_path):
 def test_a_folder_or_a_link_in_the_way_of_a_file_stays(tmp_path, make, replace):
     (tmp_path / "mine").write_text("precious")
     make(tmp_path / "a.toml")
-    with pytest.raises(ConfigurationError, match="no file of its own"):
+    with pytest.raises(ConfigurationError, match="not a regular file"):
         write_all(tmp_path, FILES, replace=replace)
     assert everything(tmp_path) == ["a.toml", "mine"]
     assert (tmp_path / "mine").read_text() == "precious"
@@ -91,12 +113,12 @@ def test_a_file_or_a_link_in_the_way_of_a_folder_stays(tmp_path, replace):
     top = tmp_path / "top"
     top.mkdir()
     (top / "terraform").write_text("mine")
-    with pytest.raises(ConfigurationError, match="no folder of its own"):
+    with pytest.raises(ConfigurationError, match="not a folder"):
         write_all(top, FILES, replace=replace)
     (top / "terraform").unlink()
     (tmp_path / "elsewhere").mkdir()
     (top / "terraform").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ConfigurationError, match="no folder of its own"):
+    with pytest.raises(ConfigurationError, match="not a folder"):
         write_all(top, FILES, replace=replace)
     assert tree(tmp_path) == {}
 

@@ -169,7 +169,7 @@ run "by_default" {
 
   assert {
     condition = alltrue([
-      for alarm in concat(aws_cloudwatch_metric_alarm.failed, aws_cloudwatch_metric_alarm.attention, aws_cloudwatch_metric_alarm.silent, aws_cloudwatch_metric_alarm.undelivered) :
+      for alarm in values(aws_cloudwatch_metric_alarm.this) :
       alarm.actions_enabled && alarm.alarm_actions == toset([aws_sns_topic.alarms[0].arn]) && alarm.ok_actions == alarm.alarm_actions
     ])
     error_message = "An alarm tells nobody."
@@ -183,6 +183,11 @@ run "by_default" {
   assert {
     condition     = length(aws_sns_topic.emergency) + length(aws_lambda_permission.emergency) + length(aws_lambda_permission.emergency_rule) + length(aws_lambda_permission.native_rotation) + length(aws_secretsmanager_secret_rotation.native) + length(module.egress) == 0
     error_message = "There is something that nobody asked for."
+  }
+
+  assert {
+    condition     = output.rotation.rotate_every == "30d" && output.rotation.grace == "24h"
+    error_message = "Nobody is told which policy is in force."
   }
 
   assert {
@@ -212,7 +217,7 @@ run "null_is_the_default" {
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.silent) == 1 && aws_lambda_function.rotation[0].memory_size == 512 && aws_secretsmanager_secret.token.recovery_window_in_days == 30
+    condition     = length(aws_cloudwatch_metric_alarm.this) == 4 && aws_lambda_function.rotation[0].memory_size == 512 && aws_secretsmanager_secret.token.recovery_window_in_days == 30
     error_message = "An input of null is not as one that is left out."
   }
 }
@@ -307,8 +312,7 @@ run "everything_at_once" {
         [aws_secretsmanager_secret.token.tags, aws_iam_policy.reader.tags, aws_kms_key.this[0].tags, aws_secretsmanager_secret.admin[0].tags],
         [aws_lambda_function.rotation[0].tags, aws_cloudwatch_log_group.function[0].tags, aws_sqs_queue.failed[0].tags, aws_sns_topic.emergency[0].tags],
         aws_iam_role.reader[*].tags, aws_iam_role.rotator[*].tags, aws_iam_role.schedule[*].tags, aws_sns_topic.alarms[*].tags,
-        aws_cloudwatch_metric_alarm.failed[*].tags, aws_cloudwatch_metric_alarm.attention[*].tags,
-        aws_cloudwatch_metric_alarm.silent[*].tags, aws_cloudwatch_metric_alarm.undelivered[*].tags,
+        values(aws_cloudwatch_metric_alarm.this)[*].tags,
       ) : tags == tomap({ team = "shop" })
     ])
     error_message = "Something that can have tags has none."
@@ -367,7 +371,7 @@ run "without_a_function" {
     condition = length(concat(
       aws_lambda_function.rotation, aws_cloudwatch_log_group.function, aws_sqs_queue.failed, aws_scheduler_schedule.rotation, aws_iam_role.schedule,
       aws_iam_role_policy.function, aws_iam_role_policy.schedule, aws_sns_topic.alarms, aws_sns_topic.emergency, aws_lambda_permission.emergency_rule,
-      aws_cloudwatch_log_metric_filter.attention, aws_cloudwatch_metric_alarm.failed, aws_cloudwatch_metric_alarm.silent, aws_cloudwatch_dashboard.rotation,
+      aws_cloudwatch_log_metric_filter.attention, values(aws_cloudwatch_metric_alarm.this), aws_cloudwatch_dashboard.rotation,
     )) + length(module.egress) + length(aws_sns_topic_subscription.email) == 0
     error_message = "There is something of a function that is not there."
   }
@@ -414,7 +418,7 @@ run "places_of_yours" {
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.attention[0].alarm_actions) == 2
+    condition     = length(aws_cloudwatch_metric_alarm.this["attention"].alarm_actions) == 2
     error_message = "Not every topic that was given is told."
   }
 
@@ -439,7 +443,7 @@ run "without_alarms" {
   }
 
   assert {
-    condition     = length(concat(aws_sns_topic.alarms, aws_cloudwatch_log_metric_filter.attention, aws_cloudwatch_metric_alarm.undelivered, aws_cloudwatch_dashboard.rotation)) + length(aws_sns_topic_subscription.email) == 0
+    condition     = length(concat(aws_sns_topic.alarms, aws_cloudwatch_log_metric_filter.attention, values(aws_cloudwatch_metric_alarm.this), aws_cloudwatch_dashboard.rotation)) + length(aws_sns_topic_subscription.email) == 0
     error_message = "There is an alarm that was not wanted."
   }
 }
@@ -460,4 +464,14 @@ run "what_is_made_in_the_same_apply" {
     target = module.zip.data.aws_caller_identity.current
     values = { account_id = "123456789012" }
   }
+}
+
+run "a_policy_that_contradicts_itself" {
+  command = plan
+
+  variables {
+    rotation = { grace = "4m" } # readers may use a token for 5 m and 60 s more
+  }
+
+  expect_failures = [aws_lambda_function.rotation]
 }

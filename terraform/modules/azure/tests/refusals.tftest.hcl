@@ -121,6 +121,7 @@ run "what_is_written_otherwise" {
     name          = "ac--me"
     allowed_cidrs = ["office"]
     secret_name   = "acme-pending"
+    base_url      = "https://api.example.com/'"
     rotation      = { grace = "24" }
     function_zip  = "nowhere.zip"
     plan_sku      = "EP1"
@@ -132,6 +133,7 @@ run "what_is_written_otherwise" {
     var.name,
     var.allowed_cidrs,
     var.secret_name,
+    var.base_url,
     var.rotation,
     var.function_zip,
     var.plan_sku,
@@ -167,5 +169,23 @@ run "a_rotation_that_nobody_does_of_a_token_that_may_do_nothing" {
   expect_failures = [
     var.create_function,
     var.rotation,
+  ]
+}
+
+run "what_belongs_to_another_account_or_ends_a_command" {
+  command = plan
+
+  variables {
+    name         = "acme-admin"
+    secret_name  = "cmzon-acme-admin"
+    function_zip = "rotation\".zip"
+    environment  = { CMZON_BASE_URL = "http://api.example.com" }
+  }
+
+  expect_failures = [
+    var.name,
+    var.secret_name,
+    var.function_zip,
+    var.environment,
   ]
 }

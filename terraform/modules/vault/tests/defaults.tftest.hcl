@@ -116,6 +116,10 @@ run "only_the_seeder_may_make_a_secret" {
   }
 
   assert {
+    condition     = !can(regex("export|revoke", output.first_steps)) && length(regexall("VAULT_TOKEN=\"\\$\\(", output.first_steps)) == 4
+    error_message = "A token that could not be made would leave the next command the administrator's own: ${output.first_steps}"
+  }
+  assert {
     condition     = [for role, policy in vault_policy.this : role if strcontains(policy.policy, "\"create\"]") || strcontains(policy.policy, "[\"create\"")] == ["seeder"]
     error_message = "Another than the seeder may make secrets."
   }
@@ -185,21 +189,25 @@ run "without_a_login_there_are_policies_for_roles_of_yours" {
   }
 }
 
-run "a_mount_with_slashes_is_named_in_the_uri" {
+run "a_mount_is_named_in_the_uri_and_in_what_is_made_for_the_whole_server" {
   command = plan
 
   variables {
-    mount      = "team/cmzon"
+    mount      = "Team/cmzon"
     kubernetes = { mount = "kubernetes-prod" }
   }
 
   assert {
-    condition     = output.token_uri == "hashivault://team/cmzon/acme?mount=team/cmzon&auth=kubernetes&auth_mount=kubernetes-prod&role=cmzon-acme-rotator"
+    condition     = output.token_uri == "hashivault://Team/cmzon/acme?mount=Team/cmzon&auth=kubernetes&auth_mount=kubernetes-prod&role=team-cmzon-acme-rotator"
     error_message = "token_uri: ${output.token_uri}"
   }
   assert {
-    condition     = output.reader_uris["shop"] == "hashivault://team/cmzon/acme?mount=team/cmzon&auth=kubernetes&auth_mount=kubernetes-prod&role=cmzon-acme-reader-shop"
+    condition     = output.reader_uris["shop"] == "hashivault://Team/cmzon/acme?mount=Team/cmzon&auth=kubernetes&auth_mount=kubernetes-prod&role=team-cmzon-acme-reader-shop"
     error_message = "reader_uris: ${jsonencode(output.reader_uris)}"
+  }
+  assert {
+    condition     = alltrue([for role, policy in vault_policy.this : policy.name == "team-cmzon-acme-${role}"])
+    error_message = jsonencode(output.policy_names)
   }
 }
 
@@ -245,6 +253,19 @@ run "a_transit_key_stays_in_vault" {
   }
 }
 
+run "a_server_on_this_machine_may_speak_in_the_clear" {
+  command = plan
+
+  variables {
+    address = "http://127.0.0.1:8200"
+  }
+
+  assert {
+    condition     = strcontains(output.configuration, "address=http://127.0.0.1:8200&")
+    error_message = output.configuration
+  }
+}
+
 run "the_policy_of_rotation_is_told_in_full" {
   command = plan
 
@@ -269,6 +290,10 @@ run "the_policy_of_rotation_is_told_in_full" {
       CMZON_ROTATION_ALLOWED_IPS  = "192.0.2.0/24"
     }
     error_message = jsonencode(output.environment)
+  }
+  assert {
+    condition     = output.rotation.grace == "12h" && output.rotation.reader_ttl == "5m" && output.rotation.revoke_limit == "7d"
+    error_message = jsonencode(output.rotation)
   }
   assert {
     condition     = output.configuration == <<-EOT

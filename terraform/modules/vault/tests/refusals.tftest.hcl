@@ -16,6 +16,36 @@ run "a_name_that_vault_would_write_otherwise" {
   expect_failures = [var.name]
 }
 
+run "a_name_with_two_dashes" {
+  command = plan
+
+  variables {
+    name = "ac--me"
+  }
+
+  expect_failures = [var.name]
+}
+
+run "a_name_whose_policies_are_another_accounts" {
+  command = plan
+
+  variables {
+    name = "acme-admin"
+  }
+
+  expect_failures = [var.name]
+}
+
+run "a_path_where_an_admin_token_is" {
+  command = plan
+
+  variables {
+    path = "prod/acme-admin"
+  }
+
+  expect_failures = [var.path]
+}
+
 run "a_mount_with_a_slash_at_its_end" {
   command = plan
 
@@ -304,6 +334,16 @@ run "an_api_without_tls" {
   }
 
   expect_failures = [var.base_url]
+}
+
+run "a_vault_that_only_begins_like_this_machine" {
+  command = plan
+
+  variables {
+    address = "http://127.0.0.1.example.com:8200"
+  }
+
+  expect_failures = [var.address]
 }
 
 run "a_vault_without_tls" {

@@ -25,7 +25,7 @@ variable "admin_token" {
 }
 
 variable "lambda_zip_s3" {
-  description = "The zip that `make lambda` builds, in S3 and signed."
+  description = "The zip that `python -m cmzon_secrets.provisioning.lambda_zip` builds, in S3 and signed."
   type = object({
     bucket         = string
     key            = string

@@ -7,7 +7,7 @@ provider "aws" {
 module "cmzon" {
   source     = "../.."
   name       = "acme"
-  lambda_zip = "dist/cmzon-secrets-lambda.zip" # make lambda
+  lambda_zip = "dist/cmzon-secrets-lambda.zip" # python -m cmzon_secrets.provisioning.lambda_zip
   readers    = { services = ["ecs-tasks.amazonaws.com"] }
 }
 
