@@ -62,7 +62,8 @@ def aws(folder: Path) -> Iterator[str]:
 
 def measured(folder: Path, text: str, url: str) -> tuple[dict[str, float], int]:
     """Verb → seconds, and how many resources were made."""
-    from servers.terraform import Terraform, aws_environment, written_out
+    from servers.aws_environment import aws_environment
+    from servers.terraform import Terraform, written_out
 
     terraform = Terraform(written_out(folder, PROVIDER + text), aws_environment(url), patience=600)
     terraform.init()

@@ -8,11 +8,11 @@ import re
 import shlex
 import stat
 import subprocess
-import sys
 
 import pytest
 
 from cmzon_secrets.emulator import Emulator
+from servers.programs import programs
 from unit.provisioning.choices import CHOICES, options, wanting
 
 TOKEN = "cmz_" + "Kanarienvogel" * 3
@@ -266,16 +266,9 @@ def test_colours_are_for_terminals_that_want_them(cli):
 @pytest.fixture
 def shell(cli, tmp_path_factory):
     """Runs the printed commands in order, in one shell; ``sudo`` and ``docker`` only note theirs."""
-    programs = tmp_path_factory.mktemp("programs")
-    python = shlex.quote(sys.executable)
-    lines = {
-        "cmzon-secrets": f'exec {python} -m cmzon_secrets.cli "$@"',
-        "sudo": f'echo "$@" >> {shlex.quote(str(programs / "noted"))}',
-        "docker": f'echo "docker $@" >> {shlex.quote(str(programs / "noted"))}',
-    }
-    for name, line in lines.items():
-        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
-        (programs / name).chmod(0o755)
+    folder = tmp_path_factory.mktemp("programs")
+    noted = shlex.quote(str(folder / "noted"))
+    programs(folder, sudo=f'echo "$@" >> {noted}', docker=f'echo "docker $@" >> {noted}')
 
     def type_all(steps, token, **variables):
         commands = [step["command"] for step in steps]
@@ -285,7 +278,7 @@ def shell(cli, tmp_path_factory):
             cwd=cli.folder,
             env={
                 **cli.environment,
-                "PATH": f"{programs}:{os.environ['PATH']}",
+                "PATH": f"{folder}:{os.environ['PATH']}",
                 "GIVEN": token,
                 **variables,
             },
@@ -293,7 +286,7 @@ def shell(cli, tmp_path_factory):
             text=True,
             check=False,
         )
-        return done, (programs / "noted").read_text()
+        return done, (folder / "noted").read_text()
 
     return type_all
 

@@ -9,15 +9,15 @@ import secrets
 import shlex
 import shutil
 import subprocess
-import sys
 
 import pytest
 
 from cmzon_secrets.cli.failures import ATTENTION
 from cmzon_secrets.emulator import Emulator
 from cmzon_secrets.testing.conformance.leaks import must_hide
-from servers.aws_environment import REGION
-from servers.terraform import aws_environment, binary, needs_plugin, plugin_folder
+from servers.aws_environment import REGION, aws_environment
+from servers.programs import programs
+from servers.terraform import binary, needs_plugin, plugin_folder, typed_without_questions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -33,20 +33,13 @@ def environment(cli, ministack, api, tmp_path_factory):
     """Somebody who may administer AWS, with Terraform and our program on the PATH."""
     binary()
     needs_plugin("aws")
-    programs = tmp_path_factory.mktemp("programs")
-    program = programs / "cmzon-secrets"
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m cmzon_secrets.cli "$@"\n')
-    program.chmod(0o755)
     keys = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
     return {
         **cli.environment,
         **aws_environment(ministack.url, *keys.values()),
-        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PATH": f"{programs(tmp_path_factory.mktemp('programs'))}:{os.environ['PATH']}",
         "CMZON_BASE_URL": api.base_url,
-        "CHECKPOINT_DISABLE": "1",
-        "TF_CLI_CONFIG_FILE": os.devnull,
-        "TF_CLI_ARGS_init": f"-plugin-dir={plugin_folder()}",
-        "TF_CLI_ARGS_apply": "-auto-approve -input=false",
+        **typed_without_questions(plugin_folder()),
     }
 
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
-import sys
 
 import pytest
 
@@ -17,7 +15,8 @@ from cmzon_secrets.emulator import Emulator
 from cmzon_secrets.testing.conformance.leaks import must_hide
 from servers.openbao import binary as bao
 from servers.openbao import unused
-from servers.terraform import ROOT
+from servers.programs import programs
+from servers.terraform import ROOT, typed_without_questions
 from servers.terraform import binary as terraform_program
 from servers.terraform_vault import actors
 
@@ -28,27 +27,17 @@ pytestmark = pytest.mark.slow
 def environment(cli, openbao, published_provider, tmp_path_factory):
     """An administrator of the server, with Terraform, our program and the server's on the PATH."""
     terraform_program()
-    programs = tmp_path_factory.mktemp("programs")
-    (programs / "vault").symlink_to(bao())
-    python = shlex.quote(sys.executable)
-    for name, line in {
-        "cmzon-secrets": f'exec {python} -m cmzon_secrets.cli "$@"',
-        "sudo": "exit 0",
-    }.items():
-        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
-        (programs / name).chmod(0o755)
-    (plugins := programs / "none").mkdir()
+    found = programs(tmp_path_factory.mktemp("programs"), sudo="exit 0")
+    (found / "vault").symlink_to(bao())
+    (plugins := found / "none").mkdir()
     module = ROOT / "terraform/modules/vault"
     with published_provider("vault", actors(openbao, openbao.root_token), tree=module) as served:
         yield {
             **cli.environment,
             **openbao.environment(openbao.root_token, HOME=str(cli.folder)),
             **served,
-            "PATH": f"{programs}:{os.environ['PATH']}",
-            "CHECKPOINT_DISABLE": "1",
-            "TF_CLI_CONFIG_FILE": os.devnull,
-            "TF_CLI_ARGS_init": f"-plugin-dir={plugins}",
-            "TF_CLI_ARGS_apply": "-auto-approve -input=false",
+            "PATH": f"{found}:{os.environ['PATH']}",
+            **typed_without_questions(plugins),
         }
 
 

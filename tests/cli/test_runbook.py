@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +16,7 @@ import pytest
 from cmzon_secrets import Token, TokenStore, open_store
 from cmzon_secrets.sealing_keys.key_file import generate_key_file
 from servers.fleets import Accounts, items, place
+from servers.programs import programs
 
 PAGE = Path(__file__).parents[2] / "docs" / "runbook.md"
 PATIENCE = 60.0  # seconds; for a loaded machine
@@ -60,10 +60,7 @@ class Site:
             admin.stage(token := Token(api.admin_token))
             admin.promote(token.id, replacing=None)
         assert cli("rotate", "--all", "--events", "events.jsonl").code == 0
-        program = cli.folder / ".bin" / "cmzon-secrets"
-        program.parent.mkdir()
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cmzon_secrets.cli "$@"\n')
-        program.chmod(0o755)
+        programs(cli.folder / ".bin")
 
     def type(self, heading: str, *, token_id: str = "", stdin: str = "") -> list[Typed]:
         """What the section says, word by word but for the id."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from servers.programs import programs
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 
@@ -48,13 +49,9 @@ def matches(written: list[str], shown: str) -> bool:
 
 @pytest.mark.parametrize("path", sorted(TRANSCRIPTS.glob("*.txt")), ids=lambda path: path.stem)
 def test_what_is_typed_shows_what_is_written(path, cli, api, tmp_path):
-    program = tmp_path / ".bin" / "cmzon-secrets"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cmzon_secrets.cli "$@"\n')
-    program.chmod(0o755)
     environment = {
         **cli.environment,
-        "PATH": f"{program.parent}:{cli.environment['PATH']}",
+        "PATH": f"{programs(tmp_path / '.bin')}:{cli.environment['PATH']}",
         "URI": "file:token.sealed?key=keyfile:token.key",
     }
     played = steps(path.read_text())

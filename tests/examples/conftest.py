@@ -1,12 +1,12 @@
 """A fleet on this machine, and the program where examples look for it."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from cmzon_secrets.sealing_keys.key_file import generate_key_file
+from servers.programs import programs
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,8 +36,4 @@ def fleet(tmp_path, cmzon_emulator):
 @pytest.fixture
 def program(tmp_path):
     """The path of ``cmzon-secrets``, as it is where the package is installed."""
-    path = tmp_path / "bin" / "cmzon-secrets"
-    path.parent.mkdir()
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} -m cmzon_secrets.cli "$@"\n')
-    path.chmod(0o755)
-    return path
+    return programs(tmp_path / "bin") / "cmzon-secrets"

@@ -13,18 +13,21 @@ def use_aws(monkeypatch, *, url=None, access_key=ACCESS_KEY, secret_key=SECRET_K
     """Forget the user's ``AWS_*`` and files; set the endpoint, the keys and the region given."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    environment = {
+    for name, value in aws_environment(url, access_key, secret_key, region).items():
+        monkeypatch.setenv(name, value)
+
+
+def aws_environment(url=None, access_key=ACCESS_KEY, secret_key=SECRET_KEY, region=REGION):
+    """What leads the SDK, or Terraform's provider, to the server at ``url`` and to nothing of the user's."""
+    return {
         "AWS_ACCESS_KEY_ID": access_key,
         "AWS_SECRET_ACCESS_KEY": secret_key,
         "AWS_REGION": region,
-        "AWS_ENDPOINT_URL": url,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
+        **({"AWS_ENDPOINT_URL": url} if url is not None else {}),
     }
-    for name, value in environment.items():
-        if value is not None:
-            monkeypatch.setenv(name, value)
 
 
 @functools.lru_cache

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from servers.aws_environment import ACCESS_KEY, REGION, SECRET_KEY
-
 ROOT = Path(__file__).parents[2]
 PATIENCE = 100
 """Seconds for one run of the program; less than what pytest gives a test."""
 LEFT_BEHIND = shutil.ignore_patterns(".terraform*", "*.tfstate*", "__pycache__")
+ALONE = {"CHECKPOINT_DISABLE": "1", "TF_CLI_CONFIG_FILE": os.devnull}
+"""It asks nobody for newer versions, and reads nothing of the user's."""
 NOT_WRITTEN_BY_A_RUN = {"providers", "modules"}
 """Folders below ``.terraform``: plug-ins of hundreds of megabytes, and copies of what was given."""
 
@@ -52,16 +52,12 @@ def needs_plugin(name):
         pytest.skip(f"not run: terraform's provider {name} (no plug-in)")
 
 
-def aws_environment(url=None, access_key=ACCESS_KEY, secret_key=SECRET_KEY, region=REGION):
-    """What leads the AWS provider to the server at ``url``, and to nothing of the user's."""
+def typed_without_questions(plugins):
+    """The environment in which a person's own command lines take plug-ins from a folder and apply at once."""
     return {
-        "AWS_ACCESS_KEY_ID": access_key,
-        "AWS_SECRET_ACCESS_KEY": secret_key,
-        "AWS_REGION": region,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        **({"AWS_ENDPOINT_URL": url} if url else {}),
+        **ALONE,
+        "TF_CLI_ARGS_init": f"-plugin-dir={plugins}",
+        "TF_CLI_ARGS_apply": "-auto-approve -input=false",
     }
 
 
@@ -88,8 +84,7 @@ class Terraform:
             "HOME": str(self.folder),
             "TF_CLI_ARGS": "-no-color",
             "TF_IN_AUTOMATION": "1",
-            "CHECKPOINT_DISABLE": "1",
-            "TF_CLI_CONFIG_FILE": os.devnull,
+            **ALONE,
             **(environment or {}),
         }
 

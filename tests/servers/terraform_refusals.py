@@ -8,6 +8,7 @@ provider: ``variables.tf`` alone is the module here.
 import json
 import re
 import shutil
+from collections import defaultdict
 from dataclasses import dataclass
 
 from cmzon_secrets.durations import parse_duration
@@ -44,14 +45,20 @@ def refusals(module, folder):
         given, _, expects = body.partition("expect_failures = ")
         expected[name] = frozenset(re.findall(r"\bvar\.(\w+)", expects))
         (folder / "tests" / f"{name}.tftest.hcl").write_text(f'{header}run "{name}" {given}}}\n')
-    told = {name: [] for name in expected}
+    told = told_by(folder)
+    return [Refused(name, expected[name], tuple(told[name])) for name in expected]
+
+
+def told_by(folder):
+    """The rules that refused, as ``(line, message)`` by the name of the run: of one `terraform test` that fails."""
+    told = defaultdict(list)
     for line in Terraform(folder).test("-json", expect=1).out.splitlines():
         said = json.loads(line)
         if said["type"] == "diagnostic":
             rule = _RULE.match(said["diagnostic"]["detail"])
             assert rule, said["diagnostic"]
             told[said["@testrun"]].append((int(rule[2]), rule[1]))
-    return [Refused(name, expected[name], tuple(told[name])) for name in expected]
+    return told
 
 
 def rules(module):

@@ -10,7 +10,8 @@ import subprocess
 import time
 from contextlib import contextmanager, suppress
 
-from servers.terraform import ROOT, Terraform, aws_environment, binary, written_out
+from servers.aws_environment import aws_environment
+from servers.terraform import ROOT, Terraform, binary, written_out
 
 MODULE = ROOT / "terraform" / "modules" / "aws"
 

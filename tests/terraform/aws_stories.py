@@ -19,9 +19,8 @@ from types import SimpleNamespace
 from botocore.exceptions import ClientError
 
 from cmzon_secrets.emulator import Emulator
-from servers.aws_environment import REGION, client
+from servers.aws_environment import REGION, aws_environment, client
 from servers.child_process import script
-from servers.terraform import aws_environment
 from terraform.aws_applying import Root, changes, found, rights, until
 
 NOWHERE = "https://127.0.0.1:9"

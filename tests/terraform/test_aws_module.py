@@ -24,6 +24,7 @@ from cmzon_secrets.runtimes.event_log import item_line
 from cmzon_secrets.runtimes.scheduled import report_item
 from cmzon_secrets.uri import split
 from servers.terraform import LEFT_BEHIND, ROOT, Terraform, binary, needs_plugin
+from servers.terraform_refusals import rules, told_by
 
 MODULE = ROOT / "terraform/modules/aws"
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
@@ -433,27 +434,20 @@ def refusals(tmp_path_factory):
         variables = "\n".join(f"{name} = {json.dumps(value)}" for name, value in inputs.items())
         run = f'run "refusal_{number}" {{\ncommand = plan\nvariables {{\n{variables}\n}}\n}}\n'
         (folder / "tests" / f"refusal_{number}.tftest.hcl").write_text(run)
-    told = [[] for _ in REFUSALS]
-    for line in Terraform(folder).test("-json", expect=1).out.splitlines():
-        said = json.loads(line)
-        if said["type"] == "diagnostic":
-            told[int(said["@testrun"].rpartition("_")[2])].append(said["diagnostic"]["detail"])
-    return told
+    told = told_by(folder)
+    return [told[f"refusal_{number}"] for number in range(len(REFUSALS))]
 
 
 @pytest.mark.slow
 def test_each_refusal_says_input_reason_and_remedy(refusals):
     for told, (given, message) in zip(refusals, REFUSALS, strict=True):
         assert len(told) == 1, (given, told)
-        assert message in told[0], (given, told)
+        assert message in told[0][1], (given, told)
 
 
 @pytest.mark.slow
 def test_no_rule_is_without_a_refusal(refusals):
-    rule = re.compile(r"variables\.tf:(\d+),")
-    lines = (MODULE / "variables.tf").read_text().splitlines()
-    rules = {n for n, line in enumerate(lines, start=1) if line.strip() == "validation {"}
-    assert {int(rule.search(said)[1]) for told in refusals for said in told} == rules
+    assert {line for told in refusals for line, _ in told} == rules(MODULE)
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ test has an account and an engine of its own.
 import os
 import re
 import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +25,7 @@ from cmzon_secrets.runtimes.scheduled import rotate_configured
 from cmzon_secrets.tokens import Token
 from servers.openbao import binary as bao
 from servers.openbao import token_review, unused
+from servers.programs import programs
 from servers.terraform import ROOT
 from servers.terraform_refusals import policies, refusals, rules
 from servers.terraform_vault import actors
@@ -95,14 +95,10 @@ def emulator(monkeypatch):
 @pytest.fixture
 def typed(openbao, tmp_path):
     """A function that types the first steps, as an administrator: ``vault`` is the server's own program."""
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    (programs / "vault").symlink_to(bao())
-    command = f'#!/bin/sh\nexec {sys.executable} -m cmzon_secrets.cli "$@"\n'
-    (programs / "cmzon-secrets").write_text(command)
-    (programs / "cmzon-secrets").chmod(0o755)
+    found = programs(tmp_path / "programs")
+    (found / "vault").symlink_to(bao())
     environment = openbao.environment(openbao.root_token, HOME=str(tmp_path))
-    environment["PATH"] = f"{programs}:{os.environ['PATH']}"
+    environment["PATH"] = f"{found}:{os.environ['PATH']}"
 
     def run(lines, given=""):
         script = ["bash", "-ec", "\n".join(lines)]

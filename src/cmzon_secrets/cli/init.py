@@ -18,7 +18,6 @@ from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.provisioning.wanted import (
     BACKENDS,
     DETAILS,
-    PLACES,
     Detail,
     Wanted,
     check_choice,
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_EVERYWHERE = tuple(dict.fromkeys(place for places in PLACES.values() for place in places))
+_EVERYWHERE = tuple(dict.fromkeys(place for one in BACKENDS.values() for place in one.places))
 
 
 def _detail_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,12 +44,12 @@ def _detail_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.option("--backend", type=click.Choice(list(PLACES)), help="Where the token shall be.")
+@click.option("--backend", type=click.Choice(list(BACKENDS)), help="Where the token shall be.")
 @click.option(
     "--runs-on",
     type=click.Choice(_EVERYWHERE),
     help="Where rotation shall run; the default is the backend's own: "
-    + ", ".join(f"{places[0]} for {backend}" for backend, places in PLACES.items())
+    + ", ".join(f"{one.places[0]} for {backend}" for backend, one in BACKENDS.items())
     + ".",
 )
 @_detail_options
@@ -100,7 +99,7 @@ def _wanted(backend: str | None, runs_on: str | None, given: Mapping[str, str | 
             "--backend", f"Where shall the token be? ({names})", list(BACKENDS), "file"
         )
     if runs_on is None:
-        places = list(PLACES[backend])
+        places = list(BACKENDS[backend].places)
         runs_on = places[0]
         if _on_terminal():
             runs_on = _chosen("--runs-on", "Where shall rotation run?", places, runs_on)

@@ -16,7 +16,6 @@ from cmzon_secrets.typed import quoted
 __all__ = [
     "BACKENDS",
     "DETAILS",
-    "PLACES",
     "Backend",
     "Detail",
     "Wanted",
@@ -41,8 +40,6 @@ BACKENDS: Mapping[str, Backend] = {
     "vault": Backend("HashiCorp Vault or OpenBao", ("kubernetes", "vm", "compose"), "[vault]"),
     "file": Backend("a sealed file on this machine", ("vm", "compose")),
 }
-PLACES: Mapping[str, tuple[str, ...]] = {name: one.places for name, one in BACKENDS.items()}
-EXTRAS: Mapping[str, str] = {name: one.extra for name, one in BACKENDS.items()}
 
 
 @dataclass(frozen=True, slots=True)

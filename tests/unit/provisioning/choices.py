@@ -1,6 +1,6 @@
 """Every backend and place that `init` knows, and a value for each detail of them."""
 
-from cmzon_secrets.provisioning.wanted import DETAILS, PLACES, Wanted
+from cmzon_secrets.provisioning.wanted import BACKENDS, DETAILS, Wanted
 
 VALUES = {
     "name": "acme",
@@ -17,7 +17,7 @@ VALUES = {
     "mount": "cmzon",
     "image": "registry.example.com/team/cmzon-secrets:2",
 }
-CHOICES = [(backend, place) for backend, places in PLACES.items() for place in places]
+CHOICES = [(backend, place) for backend, one in BACKENDS.items() for place in one.places]
 
 
 def wanting(backend, runs_on, **details):

@@ -18,7 +18,8 @@ from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.provisioning.configuration import token_uri
 from cmzon_secrets.provisioning.scaffold import scaffold
 from cmzon_secrets.registry import locate_provider
-from servers.terraform import ROOT, Terraform, aws_environment, needs_plugin, written_out
+from servers.aws_environment import aws_environment
+from servers.terraform import ROOT, Terraform, needs_plugin, written_out
 from unit.provisioning.choices import CHOICES, wanting
 
 yaml = pytest.importorskip("yaml", reason="not run: init's manifests (no yaml)")

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from cmzon_secrets.errors import ConfigurationError
-from cmzon_secrets.provisioning.wanted import DETAILS, PLACES, Wanted, check_detail
+from cmzon_secrets.provisioning.wanted import BACKENDS, DETAILS, Wanted, check_detail
 from servers.terraform import ROOT, Terraform, written_out
 from unit.provisioning.choices import CHOICES, wanting
 
@@ -29,7 +29,7 @@ def test_every_detail_concerns_somebody_and_everybody_has_a_name():
 def test_a_choice_that_does_not_fit_is_refused_with_what_is_valid(backend, place):
     with pytest.raises(ConfigurationError) as refused:
         Wanted(backend, place, {"name": "acme"})
-    valid = PLACES.get(backend, tuple(PLACES))
+    valid = BACKENDS[backend].places if backend in BACKENDS else tuple(BACKENDS)
     assert refused.value.hint == f"valid: {', '.join(valid)}"
 
 
@@ -158,7 +158,7 @@ def test_a_value_is_judged_as_the_module_judges_it(module, tmp_path):
 
 def accepted(key, value, backend):
     try:
-        check_detail(key, value, backend, PLACES[backend][0])
+        check_detail(key, value, backend, BACKENDS[backend].places[0])
     except ConfigurationError:
         return False
     return True
