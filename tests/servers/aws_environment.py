@@ -14,7 +14,8 @@ def use_aws(monkeypatch, *, url=None, access_key=ACCESS_KEY, secret_key=SECRET_K
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in aws_environment(url, access_key, secret_key, region).items():
-        monkeypatch.setenv(name, value)
+        if value is not None:
+            monkeypatch.setenv(name, value)
 
 
 def aws_environment(url=None, access_key=ACCESS_KEY, secret_key=SECRET_KEY, region=REGION):
