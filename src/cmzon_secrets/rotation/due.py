@@ -2,36 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cmzon_secrets.durations import format_duration
 from cmzon_secrets.rotation.policy import RotationPolicy
-from cmzon_secrets.tokens import Token
 
-__all__ = ["due_reason", "next_rotation"]
+__all__ = ["Dates", "due_reason", "next_rotation"]
 
 
-def due_reason(current: Token, born: datetime | None, policy: RotationPolicy, now: datetime) -> str:
+@dataclass(frozen=True, slots=True)
+class Dates:
+    """Since when a token's age counts, and when it dies; None where nobody knows."""
+
+    born: datetime | None
+    expires: datetime | None
+
+    @property
+    def life(self) -> timedelta | None:
+        if self.born is None or self.expires is None:
+            return None
+        return self.expires - self.born
+
+    def expired(self, now: datetime) -> bool:
+        return self.expires is not None and now >= self.expires
+
+
+def due_reason(current: Dates, policy: RotationPolicy, now: datetime) -> str:
     """Why CURRENT is due by its dates; empty where it is not."""
-    if born is not None and now - born >= policy.rotate_every:
-        age = _rounded(now - born)
+    if current.born is not None and now - current.born >= policy.rotate_every:
+        age = _rounded(now - current.born)
         limit = format_duration(policy.rotate_every)
         return f"CURRENT is {format_duration(age)} old, rotate_every is {limit}"
-    if current.expires_at is not None and now >= current.expires_at - policy.renewal_margin(
-        current
-    ):
-        return f"CURRENT expires at {current.expires_at:%Y-%m-%d %H:%M} UTC"
+    if current.expires is not None and now >= _renewal(current.expires, current, policy):
+        return f"CURRENT expires at {current.expires:%Y-%m-%d %H:%M} UTC"
     return ""
 
 
-def next_rotation(current: Token, born: datetime | None, policy: RotationPolicy) -> datetime | None:
+def next_rotation(current: Dates, policy: RotationPolicy) -> datetime | None:
     """When CURRENT becomes due by its dates."""
     dates = []
-    if born is not None:
-        dates.append(born + policy.rotate_every)
-    if current.expires_at is not None:
-        dates.append(current.expires_at - policy.renewal_margin(current))
+    if current.born is not None:
+        dates.append(current.born + policy.rotate_every)
+    if current.expires is not None:
+        dates.append(_renewal(current.expires, current, policy))
     return min(dates, default=None)
+
+
+def _renewal(expires: datetime, current: Dates, policy: RotationPolicy) -> datetime:
+    return expires - policy.renewal_margin(current.life)
 
 
 def _rounded(span: timedelta) -> timedelta:

@@ -7,7 +7,7 @@ from datetime import datetime
 from cmzon_secrets.rotation.due import next_rotation
 from cmzon_secrets.rotation.model import Seen, Stop
 from cmzon_secrets.rotation.orphans import orphan_outlook
-from cmzon_secrets.rotation.patience import born_at, grace_end, patience_end, unresolved
+from cmzon_secrets.rotation.patience import dates, grace_end, patience_end, unresolved
 from cmzon_secrets.rotation.policy import RotationPolicy
 
 __all__ = ["finished", "prepared", "previous_outlook", "retired"]
@@ -73,7 +73,7 @@ def previous_outlook(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop 
 
 def _done(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop:
     current, previous = seen.versions.current, seen.obstacle
-    due = next_rotation(current, born_at(current, seen), policy) if current is not None else None
+    due = next_rotation(dates(current, seen), policy) if current is not None else None
     if previous is None:
         return Stop("done", next_due=due)
     end = grace_end(seen, policy, now)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from cmzon_secrets.durations import format_duration
-from cmzon_secrets.rotation.due import due_reason, next_rotation
+from cmzon_secrets.rotation.due import Dates, due_reason, next_rotation
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.report import State
 from cmzon_secrets.tokens import Token, Versions
@@ -57,19 +57,23 @@ def _needed(standing: Standing, why: str, when: datetime | None) -> Outlook:
 
 
 def _rotating(current: Token, versions: Versions, policy: RotationPolicy, now: datetime) -> Outlook:
-    born = current.issued_at or versions.promoted_at
-    due = next_rotation(current, born, policy)
-    why = due_reason(current, born, policy, now)
+    dates = _dates(current, versions)
+    due = next_rotation(dates, policy)
+    why = due_reason(dates, policy, now)
     if not why or due is None:
         return Outlook("done", next_due=due)
-    return _needed("overdue" if now >= due + _patience(current, policy) else "due", why, due)
+    return _needed("overdue" if now >= due + _patience(dates, policy) else "due", why, due)
 
 
-def _patience(current: Token, policy: RotationPolicy) -> timedelta:
+def _dates(current: Token, versions: Versions) -> Dates:
+    return Dates(current.issued_at or versions.promoted_at, current.expires_at)
+
+
+def _patience(current: Dates, policy: RotationPolicy) -> timedelta:
     """How long a run may be late; less than a day where tokens are replaced often or live short."""
     patience = min(LATE_AFTER, policy.rotate_every / 10)
-    if current.expires_at is not None:
-        patience = min(patience, policy.renewal_margin(current) / 2)
+    if current.expires is not None:
+        patience = min(patience, policy.renewal_margin(current.life) / 2)
     return patience
 
 
@@ -83,10 +87,10 @@ def _retiring(
         return _needed("stuck", f"{previous.id} is not revoked, revoke_limit is {patience}", now)
     if now >= end:
         return _needed("due", f"revoke pending: the grace of {previous.id} is over", now)
-    born = current.issued_at or versions.promoted_at
-    if why := due_reason(current, born, policy, now):
+    dates = _dates(current, versions)
+    if why := due_reason(dates, policy, now):
         return _needed("due", f"{why}, and {previous.id} has to be revoked first", end)
-    due = next_rotation(current, born, policy)
+    due = next_rotation(dates, policy)
     return Outlook(
         "done",
         f"{previous.id} stays valid until its grace ends",

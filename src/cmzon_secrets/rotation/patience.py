@@ -1,15 +1,16 @@
-"""How long a replaced token is spared, and what is known of a token's age and use."""
+"""How long a replaced token is spared, and what is known of a token's dates and use."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from cmzon_secrets.issuer import TokenInfo
+from cmzon_secrets.rotation.due import Dates
 from cmzon_secrets.rotation.model import Finding, Seen
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.tokens import Token
 
-__all__ = ["born_at", "grace_end", "in_use", "patience_end", "unresolved"]
+__all__ = ["dates", "grace_end", "in_use", "patience_end", "unresolved"]
 
 
 def grace_end(seen: Seen, policy: RotationPolicy, now: datetime) -> datetime:
@@ -30,7 +31,10 @@ def unresolved(token: Token, known: Finding) -> bool:
     return not token.has_issuer_id and known.info is None
 
 
-def born_at(token: Token, seen: Seen) -> datetime | None:
+def dates(token: Token, seen: Seen) -> Dates:
+    """By the token itself and by what the issuer says: an expiry may have been set there since."""
     known = seen.finding(token)
-    told = known.info.created_at if known is not None and known.info is not None else None
-    return token.issued_at or told or seen.versions.promoted_at
+    told = known.info if known is not None else None
+    born = token.issued_at or (told.created_at if told else None) or seen.versions.promoted_at
+    ends = (token.expires_at, told.expires_at if told else None)
+    return Dates(born, min((end for end in ends if end is not None), default=None))

@@ -10,7 +10,6 @@ from datetime import timedelta
 
 from cmzon_secrets.durations import format_duration
 from cmzon_secrets.errors import ConfigurationError
-from cmzon_secrets.tokens import Token
 
 __all__ = ["Duration", "RotationPolicy"]
 
@@ -89,13 +88,11 @@ class RotationPolicy:
         """How long after its replacement a token may still be used by an honest reader."""
         return self.reader_ttl + self.request_deadline
 
-    def renewal_margin(self, token: Token) -> timedelta:
-        """How long before its expiry this token is to be replaced."""
+    def renewal_margin(self, life: timedelta | None) -> timedelta:
+        """How long before its expiry a token that lives so long is to be replaced."""
         if self.renew_before is not None:
             return self.renew_before
-        if token.expires_at is None or token.issued_at is None:
-            return self.grace
-        return max((token.expires_at - token.issued_at) / 4, self.grace)
+        return self.grace if life is None else max(life / 4, self.grace)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from cmzon_secrets.issuer import TokenInfo
-from cmzon_secrets.rotation.due import due_reason
+from cmzon_secrets.rotation.due import Dates, due_reason
 from cmzon_secrets.rotation.endings import previous_outlook
 from cmzon_secrets.rotation.model import (
     Decision,
@@ -21,7 +21,7 @@ from cmzon_secrets.rotation.model import (
     Stop,
     Verify,
 )
-from cmzon_secrets.rotation.patience import born_at, grace_end, in_use, patience_end, unresolved
+from cmzon_secrets.rotation.patience import dates, grace_end, in_use, patience_end, unresolved
 from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.tokens import Token
 
@@ -56,7 +56,10 @@ MAX_OLD_ATTEMPTS = 3
 def doubt_clock(seen: Seen, now: datetime) -> Decision | None:
     """Row 0. By a wrong clock graces would end early, and every new token would be due at once."""
     current = seen.versions.current
-    if current is None or not current.expired(now):
+    if current is None:
+        return None
+    known = dates(current, seen)
+    if not known.expired(now):
         return None
     tried = seen.findings.get(current.id)
     if tried is None:
@@ -66,7 +69,7 @@ def doubt_clock(seen: Seen, now: datetime) -> Decision | None:
     return Stop(
         "attention",
         f"the API accepts {current.id}, which by this machine's clock expired at "
-        f"{current.expires_at:%Y-%m-%d %H:%M} UTC: set the clock; nothing is done before",
+        f"{known.expires:%Y-%m-%d %H:%M} UTC: set the clock; nothing is done before",
     )
 
 
@@ -178,7 +181,9 @@ def renew(seen: Seen, intent: Scheduled, policy: RotationPolicy, now: datetime) 
     if (wait := native_first(seen, now)) is not None:
         return wait
     step = replace_current(seen, policy, now)
-    if isinstance(step, Stage) and due_reason(step.token, step.token.issued_at, policy, now):
+    if isinstance(step, Stage) and due_reason(
+        Dates(step.token.issued_at, step.token.expires_at), policy, now
+    ):
         return Stop(
             "attention",
             f"{step.token.id} was just issued and is already due: this machine's clock is wrong, or "
@@ -275,7 +280,7 @@ def _due(
         return True
     # A promotion in this run ends what the dates demand, as it ends what force demands.
     return seen.dead(current) or (
-        not seen.promoted and bool(due_reason(current, born_at(current, seen), policy, now))
+        not seen.promoted and bool(due_reason(dates(current, seen), policy, now))
     )
 
 
@@ -294,8 +299,7 @@ def blocked(
     if seen.versions.pending is None and not _due(seen, intent, current, policy, now):
         return None
     free_at = _free_at(seen, policy, now)
-    expiring = current.expires_at is not None and current.expires_at <= free_at
-    if seen.dead(current) or expiring:
+    if seen.dead(current) or dates(current, seen).expired(free_at):
         return Discard(previous.id, abandoned=True)
     stuck = previous_outlook(seen, policy, now)
     if stuck is not None and stuck.state == "attention":

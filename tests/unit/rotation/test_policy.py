@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.rotation import RotationPolicy
-from cmzon_secrets.tokens import Token
 
 
 def test_the_defaults_are_accepted_and_warn_of_nothing():
@@ -60,14 +59,9 @@ def test_a_grace_that_a_reader_can_outlive_through_an_outage_is_warned_of():
 
 
 def test_a_token_is_renewed_a_quarter_of_its_life_before_its_end_but_never_within_a_grace():
-    born = datetime(2026, 1, 1, tzinfo=UTC)
     policy = RotationPolicy("acme")
-
-    def lives(days: int) -> Token:
-        return Token("x", issued_at=born, expires_at=born + timedelta(days=days))
-
-    assert policy.renewal_margin(lives(40)) == timedelta(days=10)
-    assert policy.renewal_margin(lives(2)) == policy.grace
-    assert RotationPolicy("a", renew_before=timedelta(days=3)).renewal_margin(
-        lives(40)
-    ) == timedelta(days=3)
+    assert policy.renewal_margin(timedelta(days=40)) == timedelta(days=10)
+    assert policy.renewal_margin(timedelta(days=2)) == policy.grace
+    assert policy.renewal_margin(None) == policy.grace
+    three_days_before = RotationPolicy("acme", renew_before=timedelta(days=3))
+    assert three_days_before.renewal_margin(timedelta(days=40)) == timedelta(days=3)

@@ -82,6 +82,40 @@ def test_a_token_revoked_in_the_dashboard_is_replaced_at_once_and_needs_no_grace
     assert account.previous is None
 
 
+def expire(account, token_id, *, at=None):
+    """In the dashboard: the store, which noted the dates at the issue, is not told."""
+    infos = account.issuer._infos
+    infos[token_id] = replace(infos[token_id], expires_at=at or account.clock.now())
+
+
+def test_a_token_expired_in_the_dashboard_is_replaced_at_once_and_needs_no_grace(account):
+    account.run()
+    expire(account, "tok_1")
+    report = account.run()
+    assert account.current.id == "tok_2"
+    assert ("discard", "tok_1") in kinds(report)
+    assert account.previous is None
+
+
+def test_an_expiry_that_only_the_issuer_knows_is_heeded_in_time(account):
+    account.run()
+    expire(account, "tok_1", at=account.clock.now() + timedelta(days=4))
+    assert account.run().next_due == account.clock.now() + timedelta(days=3)
+    account.pass_time(3 * DAY)
+    assert account.run().state == "done"
+    assert account.current.id == "tok_2"
+    assert account.issuer.live == {"tok_1", "tok_2"}, "it goes on to work through its grace"
+
+
+def test_a_pasted_token_is_replaced_before_the_expiry_chosen_in_the_dashboard(account):
+    made = account.issuer.issue(TokenRequest("by hand"), idempotency_key="by hand")
+    account.hold(current=Token(made.reveal()))
+    expire(account, made.id, at=account.clock.now() + timedelta(hours=20))
+    account.run()
+    assert account.current.id == "tok_2"
+    assert account.previous == made
+
+
 def test_force_replaces_one_token_not_two(account):
     account.run()
     report = account.run(force=True)
@@ -459,6 +493,19 @@ def test_a_current_that_the_api_accepts_past_its_expiry_stops_all_that_goes_by_d
     assert rotated.issuer.live == {"tok_1", "tok_2"}
 
 
+def test_a_list_that_calls_a_live_token_expired_is_not_believed(account):
+    class Mistaken(MemoryIssuer):
+        def list(self, name):
+            listed = super().list(name)
+            return iter([replace(info, expires_at=account.clock.now()) for info in listed])
+
+    account.issuer = Mistaken(clock=account.clock)
+    account.run()
+    report = account.run()
+    assert report.state == "done"
+    assert report.actions == ()
+
+
 def test_tokens_that_live_too_short_for_the_policy_are_not_issued_for_ever(account):
     class ShortLived(MemoryIssuer):
         def _new(self, request):
@@ -667,6 +714,15 @@ def test_a_dying_current_does_not_wait_for_previous(rotated):
     rotated.pass_time(HOUR)
     rotated.run()
     assert rotated.issuer.live == {"tok_3"}
+
+
+def test_a_current_expired_in_the_dashboard_does_not_wait_for_previous(rotated):
+    expire(rotated, "tok_2")
+    report = rotated.run()
+    assert report.state == "attention"
+    assert "tok_1" in report.reason
+    assert "revoke_abandoned" in rotated.told()
+    assert rotated.current.id == "tok_3"
 
 
 def test_a_current_that_expires_before_previous_can_go_does_not_wait(account):
