@@ -184,6 +184,21 @@ def test_its_smallest_use_has_fifteen_lines():
         assert len(lines) <= 15
 
 
+def test_the_first_steps_that_it_shows_are_those_that_it_gives():
+    output = (MODULE / "outputs.tf").read_text().partition('output "first_steps"')[2]
+    given = re.findall(r'^ +"([^#].*)",$', output, re.MULTILINE)
+    (shown, *_) = re.findall(r"```sh\n(.*?)```", (MODULE / "README.md").read_text(), re.DOTALL)
+    names = {
+        "${local.admin_secret_arn}": "ARN_OF_THE_ADMIN_SECRET",
+        "${local.region}": "REGION",
+        "${local.function_name}": "cmzon-acme-rotation",
+        "${aws_secretsmanager_secret.token.arn}": "ARN_OF_THE_SECRET",
+    }
+    for inside, outside in names.items():
+        given = [line.replace(inside, outside) for line in given]
+    assert [line.partition("    #")[0] for line in shown.splitlines()] == given
+
+
 # ── what the function is given ──────────────────────────────────────────────────────────────────
 
 
