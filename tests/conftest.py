@@ -14,9 +14,12 @@ settings.load_profile("any machine")
 
 
 def pytest_configure():
-    # A shell that starts a run in the background ignores Ctrl-C for it and for all it starts.
+    # A shell that starts a run in the background ignores Ctrl-C for it and for all it starts, and
+    # nohup the end of a session.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 SHARED = {"aws_sessions": "SESSIONS", "azure": "_SESSIONS", "vault": "_SESSIONS"}

@@ -38,14 +38,20 @@ def repeat_lost_interrupt(lost: Any) -> None:
     Other exceptions there are of no use to whoever typed a command: told only while debugging.
     """
     if issubclass(lost.exc_type, KeyboardInterrupt):
-        _thread.start_new_thread(_interrupt_shortly, ())
+        number = signal.Signals(next(iter(lost.exc_value.args), signal.SIGINT))
+        if (
+            signal.getsignal(number) is signal.SIG_IGN
+        ):  # by `_interrupt`, which thought it was the last
+            signal.signal(number, _interrupt)
+        _thread.start_new_thread(_interrupt_shortly, (number,))
     elif os.environ.get("CMZON_SECRETS_DEBUG"):
         sys.__unraisablehook__(lost)
 
 
-def _interrupt_shortly() -> None:
+def _interrupt_shortly(number: signal.Signals) -> None:
     time.sleep(SHORTLY)
-    _thread.interrupt_main()
+    # A signal of the system's, unlike `interrupt_main`, also wakes who waits for an answer.
+    signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def leave_threads_behind(code: int) -> None:
