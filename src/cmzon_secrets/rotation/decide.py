@@ -9,7 +9,8 @@ the next one, in whichever process it happens. Rows, first match wins:
 2  PENDING, nothing in its way                     verify with the token itself, then promote
 3  no CURRENT, no PENDING                          issue, verify, stage
 4  CURRENT due, nothing in the way                 issue, verify, stage
-5  CURRENT due or PENDING, but PREVIOUS in the way wait; a dying CURRENT does not wait
+5  CURRENT due or PENDING, but PREVIOUS in the way wait; a dying CURRENT does not wait, once a
+                                                   successor is at hand
 6  tokens under our name that nobody holds         revoke
 7  otherwise                                       done
 

@@ -16,10 +16,18 @@ from cmzon_secrets.rotation.model import (
     Verify,
 )
 from cmzon_secrets.rotation.policy import RotationPolicy
-from cmzon_secrets.rotation.rows import SETTLE, not_usable, replace_current, settle_pending
+from cmzon_secrets.rotation.rows import (
+    SETTLE,
+    make_way,
+    not_usable,
+    replace_current,
+    settle,
+)
 from cmzon_secrets.tokens import Token
 
 __all__ = ["kill_leaked", "revoke_loose", "roll_back"]
+
+NO_PATIENCE = timedelta(0)
 
 
 def revoke_loose(seen: Seen) -> Decision | None:
@@ -35,18 +43,20 @@ def kill_leaked(seen: Seen, intent: Emergency, policy: RotationPolicy, now: date
     held = seen.versions
     if held.pending is not None and intent.kills(held.pending):
         return Discard(held.pending.id, revoke_next=True)
-    if held.previous is not None and intent.kills(held.previous):
-        return _kill_previous(seen, intent, held.previous)
     leaked = held.current if held.current is not None and intent.kills(held.current) else None
+    replacing = leaked is not None and intent.replace
+    previous = held.previous
+    if previous is not None and (intent.kills(previous) or (replacing and seen.obstacle)):
+        if seen.dead(previous):
+            return Discard(previous.id)
+        if previous.id not in seen.unrevoked:
+            return Revoke(previous)
+        if leaked is None:
+            return _still_alive(previous)
     if leaked is None:
         return Stop("done", f"{intent.leaked} is dead")
-    if intent.replace:
-        if seen.obstacle is not None:  # the leaked one became CURRENT only after we had looked
-            return _kill_previous(seen, intent, seen.obstacle)
-        # No patience with a token that is not accepted yet: the leaked one lives meanwhile.
-        return settle_pending(seen, now, settle=timedelta(0)) or replace_current(
-            seen, policy, now, settle=timedelta(0)
-        )
+    if replacing:
+        return _replace_leaked(seen, policy, now)
     if seen.dead(leaked):
         return Stop(
             "attention", f"{leaked.id} is dead, and still CURRENT: put or rotate in a new one"
@@ -54,15 +64,17 @@ def kill_leaked(seen: Seen, intent: Emergency, policy: RotationPolicy, now: date
     return Revoke(leaked) if leaked.id not in seen.unrevoked else _still_alive(leaked)
 
 
-def _kill_previous(seen: Seen, intent: Emergency, token: Token) -> Decision:
-    if seen.dead(token):
-        return Discard(token.id)
-    if token.id not in seen.unrevoked:
-        return Revoke(token)
-    if token.id != intent.leaked:
-        # It must not keep the leaked token alive: the sweep has to get it.
-        return Discard(token.id, abandoned=True)
-    return _still_alive(token)
+def _replace_leaked(seen: Seen, policy: RotationPolicy, now: datetime) -> Decision:
+    """A PREVIOUS that could not be killed does not keep the leaked token alive.
+
+    Nor is there patience with a token that is not accepted yet.
+    """
+    pending, previous = seen.versions.pending, seen.obstacle
+    if pending is not None:
+        step = settle(seen, pending, now, patience=NO_PATIENCE)
+    else:
+        step = replace_current(seen, policy, now, patience=NO_PATIENCE)
+    return step if previous is None else make_way(seen, previous, step)
 
 
 def _still_alive(token: Token) -> Stop:

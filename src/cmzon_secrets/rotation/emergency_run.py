@@ -34,6 +34,13 @@ class EmergencyRun(Run):
     def _key(self, attempt: int) -> str:
         return str(uuid.uuid4()) if self._trusts_nothing else super()._key(attempt)
 
+    @property
+    def _given_up(self) -> list[str]:
+        """Also what is still held: an emergency leaves nothing to the next run."""
+        seen = self._seen
+        living = [t for t in seen.versions if t.id in seen.unrevoked and not seen.dead(t)]
+        return list(dict.fromkeys([*self._abandoned, *map(seen.issuers_id, living)]))
+
     def kill(self, stage: str, token_id: str | None, *, replacing: bool) -> RotationReport:
         """The emergency: the token in ``stage``, or ``token_id`` wherever it is."""
         return self._ended(lambda: self._kill(stage, token_id, replacing))
@@ -68,7 +75,7 @@ class EmergencyRun(Run):
             living = self._list_living()
         doubtful = ["tokens that the issuer does not list"] if living is None else living
         proved = {i.id for i in self._seen.listing or () if i.revoked_at is not None}
-        return [*doubtful, *(i for i in self._abandoned if i not in proved and i not in doubtful)]
+        return [*doubtful, *(i for i in self._given_up if i not in proved and i not in doubtful)]
 
     def _list_living(self) -> list[str] | None:
         """The ids listed as alive under our name that the store does not hold; None: who knows?"""
@@ -113,7 +120,8 @@ class EmergencyRun(Run):
         known = self._seen.findings.get(intent.leaked)
         if known is not None and known.state == "dead":
             return report
-        reason = f"STILL ALIVE: {', '.join([intent.leaked, *self._abandoned])}; {report.reason}"
+        living = dict.fromkeys([intent.leaked, *self._given_up])
+        reason = f"STILL ALIVE: {', '.join(living)}; {report.reason}"
         alive = RotationError(
             f"{self._store.uri} — {reason}",
             hint=f"repeat it by the id: cmzon-secrets revoke --id {intent.leaked}"

@@ -79,16 +79,25 @@ class Seen:
         return previous if previous is not None and previous != pending else None
 
     def finding(self, token: Token) -> Finding | None:
-        """What is known of a token: tried in this run, else listed as alive.
+        """What is known of a token: tried in this run, else listed as alive and without an end.
 
-        A list that calls it revoked is no proof: then it has to be tried.
+        Whether one with an end lives goes by the API's clock, and a list that calls it revoked is no
+        proof: then it has to be tried.
         """
         if (tried := self.findings.get(token.id)) is not None:
             return tried
-        listed = next((i for i in self.listing or () if i.id == token.id), None)
-        if listed is None or listed.revoked_at is not None:
+        listed = self.listed(token)
+        if listed is None or listed.revoked_at is not None or listed.expires_at is not None:
             return None
         return Finding("alive", listed)
+
+    def listed(self, token: Token) -> TokenInfo | None:
+        return next((info for info in self.listing or () if info.id == token.id), None)
+
+    def issuers_id(self, token: Token) -> str:
+        """What the issuer calls it, where the store knows a fingerprint only and it was tried."""
+        known = self.finding(token)
+        return known.info.id if known is not None and known.info is not None else token.id
 
     def tainted(self, token: Token) -> bool:
         """Revoked, or given up, in this very run: not to be used even if it still answers."""

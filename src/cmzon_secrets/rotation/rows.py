@@ -30,12 +30,14 @@ __all__ = [
     "SETTLE",
     "blocked",
     "doubt_clock",
+    "make_way",
     "native_first",
     "not_usable",
     "outdated_pending",
     "renew",
     "replace_current",
     "retire_previous",
+    "settle",
     "settle_pending",
 ]
 
@@ -58,18 +60,20 @@ def doubt_clock(seen: Seen, now: datetime) -> Decision | None:
     current = seen.versions.current
     if current is None:
         return None
-    known = dates(current, seen)
-    if not known.expired(now):
+    if not dates(current, seen).expired(now):
         return None
     tried = seen.findings.get(current.id)
     if tried is None:
         return Verify(current)
-    if tried.state != "alive":
+    ends = tried.info.expires_at if tried.state == "alive" and tried.info is not None else None
+    if (
+        ends is None or now < ends
+    ):  # the store's note alone says so: not when it ends, only when it is due
         return None
     return Stop(
         "attention",
         f"the API accepts {current.id}, which by this machine's clock expired at "
-        f"{known.expires:%Y-%m-%d %H:%M} UTC: set the clock; nothing is done before",
+        f"{ends:%Y-%m-%d %H:%M} UTC: set the clock; nothing is done before",
     )
 
 
@@ -112,18 +116,23 @@ def _ask(seen: Seen, token: Token) -> Decision:
 # ── row 2 ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def settle_pending(seen: Seen, now: datetime, *, settle: timedelta = SETTLE) -> Decision | None:
+def settle_pending(seen: Seen, now: datetime) -> Decision | None:
     """Row 2. The token answered in this very run, so no reader gets one that does not work."""
     pending = seen.versions.pending
     if pending is None or seen.obstacle is not None:
         return None
+    return settle(seen, pending, now)
+
+
+def settle(seen: Seen, pending: Token, now: datetime, *, patience: timedelta = SETTLE) -> Decision:
+    """PENDING is tried, and then promoted or dropped."""
     tried = seen.findings.get(pending.id)
     if tried is None:
         return Verify(pending)
     if tried.state == "alive":
         current = seen.versions.current
         return Promote(pending.id, replacing=current.id if current is not None else None)
-    return not_usable(pending, tried, now, settle=settle) or _drop(seen, pending)
+    return not_usable(pending, tried, now, patience=patience) or _drop(seen, pending)
 
 
 def outdated_pending(seen: Seen, policy: RotationPolicy) -> Decision | None:
@@ -141,7 +150,7 @@ def _of_another_policy(token: Token, policy: RotationPolicy) -> bool:
 
 
 def not_usable(
-    token: Token, tried: Finding, now: datetime, *, settle: timedelta = SETTLE
+    token: Token, tried: Finding, now: datetime, *, patience: timedelta = SETTLE
 ) -> Decision | None:
     """Why a token that did not answer well is kept all the same; None where it is surely dead."""
     if tried.state == "silent":
@@ -152,7 +161,7 @@ def not_usable(
             f"{token.id} was refused with 403: this address is not in its allowed_ips, or a scope is missing",
         )
     # An issuer whose clock is ahead dates its tokens later than now.
-    settled = min(token.issued_at or now - settle, now) + settle
+    settled = min(token.issued_at or now - patience, now) + patience
     if now < settled:
         return Stop("waiting", f"{token.id} was just issued and is not accepted yet", settled)
     return None
@@ -178,6 +187,10 @@ def renew(seen: Seen, intent: Scheduled, policy: RotationPolicy, now: datetime) 
     if current is not None and not _due(seen, intent, current, policy, now):
         unknown = seen.finding(current) is None
         return _ask(seen, current) if unknown else None
+    return _successor(seen, policy, now)
+
+
+def _successor(seen: Seen, policy: RotationPolicy, now: datetime) -> Decision:
     if (wait := native_first(seen, now)) is not None:
         return wait
     step = replace_current(seen, policy, now)
@@ -204,7 +217,7 @@ def native_first(seen: Seen, now: datetime) -> Stop | None:
 
 
 def replace_current(
-    seen: Seen, policy: RotationPolicy, now: datetime, *, settle: timedelta = SETTLE
+    seen: Seen, policy: RotationPolicy, now: datetime, *, patience: timedelta = SETTLE
 ) -> Decision:
     """Issue, try, stage. What dies on the way is under our name, so the sweep will find it."""
     if not seen.overlap and seen.versions.current is not None and not policy.allow_gap:
@@ -229,7 +242,7 @@ def replace_current(
         return Stage(issued)
     if tried.state == "dead" and not seen.idempotent:
         return _another(seen, f"the API refuses {issued.id}")
-    return not_usable(issued, tried, now, settle=settle) or _another(
+    return not_usable(issued, tried, now, patience=patience) or _another(
         seen, f"the API refuses {issued.id}"
     )
 
@@ -300,11 +313,28 @@ def blocked(
         return None
     free_at = _free_at(seen, policy, now)
     if seen.dead(current) or dates(current, seen).expired(free_at):
-        return Discard(previous.id, abandoned=True)
+        pending = seen.versions.pending
+        if pending is None:
+            return make_way(seen, previous, _successor(seen, policy, now))
+        if _of_another_policy(pending, policy):
+            return Discard(pending.id, revoke_next=True)
+        return make_way(seen, previous, settle(seen, pending, now))
     stuck = previous_outlook(seen, policy, now)
     if stuck is not None and stuck.state == "attention":
         return stuck
     return Stop("waiting", f"{previous.id} has to be revoked first", free_at)
+
+
+def make_way(seen: Seen, previous: Token, step: Decision) -> Decision:
+    """PREVIOUS is given up only for a successor that was tried: until then one can go back to it.
+
+    And only after the issuer was asked for its id: nobody could revoke it by a fingerprint.
+    """
+    if not isinstance(step, Stage | Promote):
+        return step
+    if not previous.has_issuer_id and seen.finding(previous) is None:
+        return Verify(previous)
+    return Discard(previous.id, abandoned=True)
 
 
 def _free_at(seen: Seen, policy: RotationPolicy, now: datetime) -> datetime:

@@ -117,6 +117,11 @@ class Run:
         """Whether the issuer was asked for its list in this run."""
         return self._seen.listing is not None
 
+    @property
+    def _given_up(self) -> list[str]:
+        """What could not be killed, and is not left to the next run."""
+        return self._abandoned
+
     # ── the loop ────────────────────────────────────────────────────────────────────────────
 
     def go(self, intent: Intent) -> RotationReport:
@@ -337,7 +342,7 @@ class Run:
         if decision.revoke_next and token is not None:
             self._seen = replace(self._seen, loose=(*self._seen.loose, token))
         if decision.abandoned:
-            self._give_up(token_id)
+            self._give_up(token_id if token is None else self._seen.issuers_id(token))
         self._did("discard", "token_discarded", token_id)
 
     def _give_up(self, token_id: str) -> None:
@@ -382,9 +387,9 @@ class Run:
         state, reason = stop.state, stop.reason
         if self._blind is not None and state in ("done", "waiting"):
             state, reason = "attention", f"the issuer cannot be asked: {self._blind}"
-        if self._abandoned and state in ("done", "waiting"):
+        if self._given_up and state in ("done", "waiting"):
             state = "attention"
-            ids = ", ".join(self._abandoned)
+            ids = ", ".join(self._given_up)
             reason = f"given up unrevoked, may still be alive: {ids}" + (reason and f"; {reason}")
         if state == "failed" and error is None:
             error = RotationError(f"{self._store.uri} — {reason}")

@@ -21,7 +21,7 @@ from cmzon_secrets.errors import (
 )
 from cmzon_secrets.issuer import TokenInfo, TokenRequest
 from cmzon_secrets.rotation import RotationPolicy, Rotator
-from cmzon_secrets.testing import MemoryStore
+from cmzon_secrets.testing import ManualClock, MemoryStore
 from cmzon_secrets.testing.memory_issuer import MemoryIssuer
 from cmzon_secrets.tokens import Token
 
@@ -484,13 +484,40 @@ def test_a_clock_off_by_more_than_a_tokens_life_calls_for_a_person_and_issues_fe
 
 def test_a_current_that_the_api_accepts_past_its_expiry_stops_all_that_goes_by_dates(rotated):
     """Our clock jumped ahead: PREVIOUS would be revoked within its grace."""
-    ended = rotated.clock.now() + timedelta(hours=30)
-    rotated.hold(current=Token(rotated.current.reveal(), id="tok_2", expires_at=ended))
+
+    class Earlier(MemoryIssuer):
+        def _is_dead(self, info):
+            return info.revoked_at is not None
+
+    expire(rotated, "tok_2", at=rotated.clock.now() + timedelta(hours=30))
+    rotated.issuer.__class__ = Earlier
     rotated.pass_time(48 * HOUR)
     report = rotated.run()
     assert report.state == "attention"
     assert "clock" in report.reason
     assert rotated.issuer.live == {"tok_1", "tok_2"}
+
+
+def test_an_expiry_that_the_store_alone_has_noted_is_when_a_token_is_due_and_no_wrong_clock(
+    account,
+):
+    """Guessed when it was typed in, or extended in the dashboard since."""
+    account.run()
+    ended = account.clock.now() + timedelta(hours=30)
+    account.hold(current=Token(account.current.reveal(), id="tok_1", expires_at=ended))
+    account.pass_time(48 * HOUR)
+    assert account.run().state == "done"
+    assert account.current.id == "tok_2"
+
+
+def test_a_current_that_died_by_the_clock_of_the_api_is_replaced_though_ours_is_behind(account):
+    account.policy = RotationPolicy("acme", expires_in=7 * DAY, grace=3600)
+    account.issuer = MemoryIssuer(clock=ManualClock())
+    account.run()
+    account.issuer._clock.advance(8 * DAY)
+    assert account.run().state == "done"
+    assert account.current.id == "tok_2"
+    assert account.issuer.live == {"tok_2"}
 
 
 def test_a_list_that_calls_a_live_token_expired_is_not_believed(account):
@@ -714,6 +741,49 @@ def test_a_dying_current_does_not_wait_for_previous(rotated):
     rotated.pass_time(HOUR)
     rotated.run()
     assert rotated.issuer.live == {"tok_3"}
+
+
+class CannotIssue(MemoryIssuer):
+    def issue(self, request, *, idempotency_key):
+        raise ServerError("issuer — 500", status=500)
+
+
+def test_a_pasted_previous_that_makes_way_is_told_by_the_id_that_can_be_revoked(rotated):
+    pasted = rotated.issuer.issue(TokenRequest("by hand"), idempotency_key="by hand")
+    rotated.hold(previous=Token(pasted.reveal()))
+    rotated.issuer.revoke("tok_2")
+    report = rotated.run()
+    assert report.state == "attention"
+    assert report.reason.startswith(f"given up unrevoked, may still be alive: {pasted.id}")
+
+
+def test_while_there_is_no_successor_a_dying_current_costs_no_previous(rotated):
+    rotated.issuer.revoke("tok_2")
+    rotated.issuer.__class__ = CannotIssue
+    assert rotated.run().state == "failed"
+    assert rotated.previous.id == "tok_1"
+    assert rotated.rotator().rollback().state == "done"
+    assert rotated.current.id == "tok_1"
+
+
+def test_nor_does_it_for_a_staged_successor_that_does_not_work(rotated):
+    made = rotated.issuer.issue(TokenRequest(account_name(rotated)), idempotency_key="made")
+    rotated.store.stage(made)
+    rotated.issuer.revoke("tok_2")
+    rotated.issuer.revoke(made)
+    rotated.pass_time(HOUR)
+    rotated.issuer.__class__ = CannotIssue
+    assert rotated.run().state == "failed"
+    held = rotated.store.versions()
+    assert (held.pending, held.previous.id) == (None, "tok_1")
+
+
+def test_a_staged_successor_that_works_takes_the_place_of_a_dying_current(rotated):
+    made = rotated.issuer.issue(TokenRequest(account_name(rotated)), idempotency_key="made")
+    rotated.store.stage(made)
+    rotated.issuer.revoke("tok_2")
+    assert rotated.run().state == "attention"
+    assert rotated.current == made
 
 
 def test_a_current_expired_in_the_dashboard_does_not_wait_for_previous(rotated):
@@ -1276,6 +1346,39 @@ def test_an_emergency_names_every_token_that_it_had_to_give_up(rotated):
     rotated.issuer.__class__ = CannotRevoke
     report = rotated.rotator().revoke()
     assert report.reason.startswith("STILL ALIVE: tok_2, tok_1")
+
+
+def test_an_emergency_while_the_api_is_down_takes_nothing_out_of_the_store(rotated):
+    """A PREVIOUS that was pasted in no sweep could find again."""
+    pasted = rotated.issuer.issue(TokenRequest("by hand"), idempotency_key="by hand")
+    rotated.hold(previous=Token(pasted.reveal()))
+
+    class Down(CannotIssue):
+        def revoke(self, token):
+            raise ServerError("issuer — 500", status=500)
+
+    rotated.issuer.__class__ = Down
+    report = rotated.rotator().revoke()
+    assert report.reason.startswith(f"STILL ALIVE: tok_2, {rotated.previous.id}")
+    assert rotated.previous == pasted
+    rotated.issuer.__class__ = MemoryIssuer
+    assert rotated.rotator().revoke(token_id="tok_2").state == "done"
+    assert not rotated.issuer.live & {"tok_2", pasted.id}
+
+
+def test_an_emergency_without_a_successor_names_what_else_it_could_not_kill_and_keeps_it(rotated):
+    class Sparing(MemoryIssuer):
+        def revoke(self, token):
+            if token == rotated.previous:
+                raise ServerError("issuer — 500", status=500)
+            super().revoke(token)
+
+    rotated.issuer.__class__ = Sparing
+    report = rotated.rotator().revoke_all(replace=False)
+    assert report.state == "failed"
+    assert report.reason.startswith("STILL ALIVE: tok_1")
+    assert rotated.previous.id == "tok_1"
+    assert rotated.issuer.live == {"tok_1"}
 
 
 def test_an_issuer_that_refuses_us_calls_for_a_person_though_nothing_is_due(account):
