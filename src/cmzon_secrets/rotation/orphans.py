@@ -31,7 +31,20 @@ def sweep(seen: Seen, policy: RotationPolicy, now: datetime) -> Decision | None:
 
 
 def _may_have_readers(seen: Seen, info: TokenInfo, policy: RotationPolicy, now: datetime) -> bool:
-    return in_use(info, policy, now) or now < (_orphan_grace_end(seen, info, policy) or now)
+    return _used_elsewhere(seen, info, policy, now) or now < (
+        _orphan_grace_end(seen, info, policy) or now
+    )
+
+
+def _used_elsewhere(seen: Seen, info: TokenInfo, policy: RotationPolicy, now: datetime) -> bool:
+    """Used now, or since our readers have moved on: perhaps by those of a copy of this store.
+
+    A machine that was cloned, or restored from a backup, has our name and rotates as well.
+    """
+    used, promoted_at = info.last_used_at, seen.versions.promoted_at
+    return in_use(info, policy, now) or (
+        used is not None and promoted_at is not None and used > promoted_at + policy.reader_window
+    )
 
 
 def _orphan_grace_end(seen: Seen, info: TokenInfo, policy: RotationPolicy) -> datetime | None:
@@ -89,11 +102,13 @@ def orphan_outlook(seen: Seen, policy: RotationPolicy, now: datetime) -> Stop | 
     if undated:
         return Stop("attention", f"the issuer tells no age, so they are not swept: {undated}")
     lost = orphans(seen, held, policy, now)
-    used = [i for i in lost if in_use(i, policy, now)]
+    used = [i for i in lost if _used_elsewhere(seen, i, policy, now)]
     if used:
         who = ", ".join(f"{i.id} (from {i.last_used_ip or 'an unknown address'})" for i in used)
         return Stop(
-            "attention", f"tokens under our name that the store does not hold are in use: {who}"
+            "attention",
+            f"tokens under our name that the store does not hold are in use: {who}: by forgotten readers, or does "
+            "a copy of this store rotate elsewhere? What is nobody's is revoked by its id",
         )
     ends = {i.id: end for i in lost if (end := _orphan_grace_end(seen, i, policy)) and now < end}
     if not ends:

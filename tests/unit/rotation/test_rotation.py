@@ -836,6 +836,29 @@ def test_an_orphan_in_use_is_somebodys_and_calls_for_a_person(account):
     assert lost.id in account.issuer.live
 
 
+class OnEveryClone(MemoryStore):
+    identity = "memory:cloned"
+
+
+def test_two_copies_of_one_store_kill_no_token_of_each_other_and_call_for_a_person(account):
+    """A machine that was cloned, or restored from a backup: the same path, id, name and admin token."""
+    account.store = OnEveryClone(clock=account.clock)
+    account.run()
+    copy = OnEveryClone(clock=account.clock)
+    copy._memory.save(account.store.versions())
+    account.pass_time(30 * DAY)
+    for _ in range(60):
+        for store in (account.store, copy):
+            report = Rotator(store, account.issuer, account.policy, clock=account.clock).run()
+            account.pass_time(2 * HOUR)
+            for place in (account.store, copy):
+                account.issuer.use(place.get())
+            account.pass_time(HOUR)
+    assert account.current != copy.get()
+    assert report.state == "attention"
+    assert "a copy of this store" in report.reason
+
+
 def test_tokens_of_other_names_are_never_touched(account):
     account.run()
     foreign = account.issuer.issue(TokenRequest("acme"), idempotency_key="theirs")
