@@ -38,7 +38,7 @@ format: .venv/complete  ## let ruff mend what it can, and terraform where it is 
 bench: .venv/complete  ## print the figures of every benchmark
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
-lambda: .venv/complete  ## dist/cmzon-secrets-lambda.zip for AWS Lambda [ADD="FILE…" WITH="PACKAGE…" ARCH=arm64]
+lambda: .venv/usable  ## dist/cmzon-secrets-lambda.zip for AWS Lambda [ADD="FILE…" WITH="PACKAGE…" ARCH=arm64]
 	@$(BIN)/python -m cmzon_secrets.provisioning.lambda_zip $(ADD:%=--add %) $(WITH:%=--with %) $(if $(ARCH),--arch $(ARCH))
 
 terraform: .venv/complete  ## the tables in the Terraform modules' README, and their copies of policies, anew

@@ -178,8 +178,7 @@ _AT_FAULT = "mend what the API names: the same request will be refused again"
 _LATER = "try again later"
 _HINTS = {  # a hundred: for all of its statuses that have none of their own
     300: "a redirect is not followed with a token: where it leads to the API, give that as base URL",
-    401: "the token is expired, revoked or unknown: cmzon-secrets revoke replaces it at once, even"
-    " while the one before is in grace; or put a new one",
+    401: "the token is expired, revoked or unknown: cmzon-secrets rotate replaces it; or put a new one",
     403: "the token lacks the scope, or this address is not in its allowed_ips",
     400: _AT_FAULT,
     404: "check the path, and the base URL: is that the API?",
