@@ -173,7 +173,10 @@ class Checkup:
     def _of_token(self, provider: TokenProvider, token: Token) -> Iterator[Finding]:
         first, now = not self._seen, SYSTEM_CLOCK.now()
         self._seen[provider.uri] = token
-        yield from examine_token(token, now, rotate_every=self._policy().rotate_every)
+        policy = self._policy()
+        yield from examine_token(
+            token, now, rotate_every=policy.rotate_every, renewal_margin=policy.renewal_margin
+        )
         if first and not self.offline:
             scopes = frozenset(self._policy().scopes)
             wanted = scopes | SENDING if scopes & SENDING else scopes

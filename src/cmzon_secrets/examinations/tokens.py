@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from cmzon_secrets.durations import format_duration
@@ -11,16 +11,23 @@ from cmzon_secrets.tokens import Token, Versions
 
 __all__ = ["examine_stages", "examine_token"]
 
-UNKNOWN_MARGIN = timedelta(days=7)
-"""How long before expiry it is time, where a token's birth is not recorded."""
 AHEAD = timedelta(minutes=5)
 """A token issued later than this from now was issued by another clock."""
 ROTATE = "cmzon-secrets rotate"
 
 
-def examine_token(token: Token, now: datetime, *, rotate_every: timedelta) -> Iterator[Finding]:
-    """Its expiry and age, by what is recorded of it."""
-    yield _expiry(token, now)
+def examine_token(
+    token: Token,
+    now: datetime,
+    *,
+    rotate_every: timedelta,
+    renewal_margin: Callable[[timedelta | None], timedelta],
+) -> Iterator[Finding]:
+    """Its expiry and age, by what is recorded of it.
+
+    ``renewal_margin``: how long before its expiry a token of that life is to be replaced.
+    """
+    yield _expiry(token, now, renewal_margin)
     yield _age(token, now, rotate_every)
 
 
@@ -37,7 +44,9 @@ def examine_stages(
         yield Finding("token.stages", "ok", "no rotation is under way", "only CURRENT is held")
 
 
-def _expiry(token: Token, now: datetime) -> Finding:
+def _expiry(
+    token: Token, now: datetime, renewal_margin: Callable[[timedelta | None], timedelta]
+) -> Finding:
     check, end = "token.expiry", token.expires_at
     if end is None:
         evidence = f"{token.id} has no expires_at; a leaked one works until somebody revokes it"
@@ -45,7 +54,7 @@ def _expiry(token: Token, now: datetime) -> Finding:
     evidence = f"{token.id} expires at {end:%Y-%m-%d %H:%M} UTC"
     if token.expired(now):
         return Finding(check, "problem", f"it expired {_span(now - end)} ago", evidence, ROTATE)
-    margin = UNKNOWN_MARGIN if token.issued_at is None else (end - token.issued_at) / 4
+    margin = renewal_margin(None if token.issued_at is None else end - token.issued_at)
     left = f"it expires in {_span(end - now)}"
     if end - now <= margin:
         return Finding(check, "warning", f"{left}: it should be replaced by now", evidence, ROTATE)

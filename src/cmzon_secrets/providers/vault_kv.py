@@ -145,9 +145,12 @@ class VaultKV(TokenStore):
 
     @shielded
     def exists(self) -> bool:
-        """Whether there is a secret of this name, with a token or without; a deleted one counts."""
+        """Whether there is a secret of this name, with a token or without.
+
+        A deleted one counts, for it can be restored; one whose latest version is destroyed cannot.
+        """
         calls = self.begin()
-        if self._secrets.main.read(calls).gone != "absent":
+        if self._secrets.main.read(calls).gone not in ("absent", "destroyed"):
             return True
         self._secrets.main.require_version_2(calls)
         return False

@@ -184,7 +184,7 @@ class _Shift:
     def _rotate(self, member: Member, opened: Opened) -> RotationReport:
         store, issuer, policy = opened
         if issuer.interactive:
-            return _left_to_a_person(store, policy, self.clock)
+            return _left_to_a_person(store, policy, self.clock, force=self._force)
         self._refuse_outage(issuer, f"{member.uri} — its issuer does not answer")
         guarded = GuardedStore(
             store,
@@ -216,12 +216,15 @@ class _Shift:
             )
 
 
-def _left_to_a_person(store: TokenStore, policy: RotationPolicy, clock: Clock) -> RotationReport:
+def _left_to_a_person(
+    store: TokenStore, policy: RotationPolicy, clock: Clock, *, force: bool
+) -> RotationReport:
     """An issuer that asks a person has none to ask here; what is due can still be told."""
     view = outlook(store.versions(), policy, clock.now())
-    if view.state == "done":
+    if view.state == "done" and not force:
         return RotationReport("done", reason=view.reason, next_due=view.next_due)
-    reason = f"its issuer needs a person: rotate this account by itself; {view.reason}"
+    told = ("its issuer needs a person: rotate this account by itself", view.reason)
+    reason = "; ".join(filter(None, told))
     return RotationReport("attention", reason=reason, next_due=view.next_due)
 
 

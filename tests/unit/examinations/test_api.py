@@ -117,7 +117,7 @@ def test_a_token_that_is_dead(issuer, issue):
     finding = accepted(issuer, token)["api.token"]
     assert finding.severity == "problem"
     assert "401" in finding.message
-    assert "cmzon-secrets revoke" in finding.remedy
+    assert "cmzon-secrets rotate" in finding.remedy
 
 
 def test_an_address_that_is_not_among_the_allowed(issuer, issue):

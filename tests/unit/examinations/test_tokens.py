@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cmzon_secrets import Token, Versions
+from cmzon_secrets import RotationPolicy, Token, Versions
 from cmzon_secrets.examinations.tokens import examine_stages, examine_token
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -18,7 +18,8 @@ def findings(*, born=None, ends=None, rotate_every=30 * DAY):
         issued_at=NOW + born if born is not None else None,
         expires_at=NOW + ends if ends is not None else None,
     )
-    found = list(examine_token(token, NOW, rotate_every=rotate_every))
+    margin = RotationPolicy("acme").renewal_margin
+    found = list(examine_token(token, NOW, rotate_every=rotate_every, renewal_margin=margin))
     assert "cmz_secret_value" not in repr(found)
     return {finding.check: finding for finding in found}
 
@@ -30,8 +31,8 @@ def findings(*, born=None, ends=None, rotate_every=30 * DAY):
         (-10 * DAY, 30 * DAY, "ok", "it expires in 30d"),
         (-29 * DAY, 11 * DAY, "ok", "it expires in 11d"),
         (-30 * DAY, 10 * DAY, "warning", "it expires in 10d: it should be replaced by now"),
-        (None, 8 * DAY, "ok", "it expires in 8d"),
-        (None, 7 * DAY, "warning", "it expires in 7d: it should be replaced by now"),
+        (None, 2 * DAY, "ok", "it expires in 2d"),
+        (None, 1 * DAY, "warning", "it expires in 24h: it should be replaced by now"),
         (-30 * DAY, timedelta(0), "problem", "it expired 1s ago"),
         (-30 * DAY, -3 * DAY, "problem", "it expired 3d ago"),
     ],

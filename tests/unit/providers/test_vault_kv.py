@@ -280,6 +280,7 @@ def test_create_makes_an_empty_secret_where_one_was(how, store, openbao, read):
         openbao.admin("DELETE", f"secret/data/{store.path}")
     else:
         openbao.admin("DELETE", f"secret/metadata/{store.path}")
+    assert store.exists() == (how == "deleted")  # which alone can be restored
     store.create()
     assert store.versions() == Versions()
     bootstrap(store)

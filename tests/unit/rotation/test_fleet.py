@@ -155,6 +155,9 @@ def test_an_issuer_that_asks_a_person_is_attention_only_where_something_is_due(a
     outcomes(accounts.fleet([member]))
     manual.interactive = True
     assert states(outcomes(accounts.fleet([member]))) == {"by-hand": "done"}
+    forced = outcomes(accounts.fleet([member]), force=True)["by-hand"]
+    assert forced.state == "attention"
+    assert forced.reason == "its issuer needs a person: rotate this account by itself"
     accounts.clock.advance(31 * DAY)
     report = outcomes(accounts.fleet([member]))["by-hand"]
     assert report.state == "attention"
