@@ -1,6 +1,6 @@
 """What people and programs could write into everything that the dashboard shows."""
 
-from cmzon_secrets.emulator.web.templates import visible
+from cmzon_secrets.emulator.web.visible import as_on_a_phone, visible
 
 RUN = "window.pwned=1"
 
@@ -102,5 +102,14 @@ of the time that it takes to open them."""
 
 
 def as_shown(text):
-    """A text as the page's own text has it: what cannot be seen as pictures, line ends as HTML reads them."""
-    return visible(text).replace("\r\n", "\n").replace("\r", "\n")
+    """A text as a page has it: what cannot be seen as pictures, line ends as HTML reads them."""
+    return as_html_reads(visible(text))
+
+
+def as_on_screen(text):
+    """A message's text as a bubble and its details have it."""
+    return as_html_reads(as_on_a_phone(text))
+
+
+def as_html_reads(text):
+    return text.replace("\r\n", "\n").replace("\r", "\n")

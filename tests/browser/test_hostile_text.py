@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from browser.callers import TO
-from browser.hostile import HARM, POLYGLOT, READ, SHORT, TEXTS, as_shown
+from browser.hostile import HARM, POLYGLOT, READ, SHORT, TEXTS, as_on_screen, as_shown
 
 CONVERSATION = f"/dashboard?to=%2B{TO[1:]}"
 TOGETHER = "\n".join([*SHORT, POLYGLOT])
@@ -24,7 +24,7 @@ def text_of(page, selector="main"):
     return page.locator(selector).evaluate("(element) => element.textContent")
 
 
-def missing(page, texts, selector="main"):
+def missing(page, texts, selector="main", as_shown=as_shown):
     shown = text_of(page, selector)
     return [text for text in texts if as_shown(text) not in shown]
 
@@ -45,7 +45,7 @@ def test_texts_of_messages_that_were_there_before_the_page(cmzon_emulator, api, 
     for text in TEXTS:
         assert api.send(text).status_code == 200
     page = visit(cmzon_emulator.base_url, CONVERSATION)
-    assert missing(page, [text[:IN_A_BUBBLE] for text in TEXTS]) == []
+    assert missing(page, [text[:IN_A_BUBBLE] for text in TEXTS], as_shown=as_on_screen) == []
     assert page.evaluate(HARM) == []
 
 
@@ -56,7 +56,7 @@ def test_texts_of_messages_that_arrive_while_the_page_is_open(cmzon_emulator, ap
         api.send(text)
     api.send("the last of them")
     expect(page.locator("#bubbles").get_by_text("the last of them")).to_be_visible()
-    assert missing(page, [text[:IN_A_BUBBLE] for text in TEXTS]) == []
+    assert missing(page, [text[:IN_A_BUBBLE] for text in TEXTS], as_shown=as_on_screen) == []
     assert page.evaluate(HARM) == []
 
 
@@ -66,7 +66,7 @@ def test_the_details_of_every_message_show_what_was_sent(cmzon_emulator, api, vi
     for text in [*TEXTS, POLYGLOT]:
         texts[f"{CONVERSATION}&show={api.send(text).headers['X-Request-Id']}"] = text
     pages = read(visit, page, list(texts))
-    assert [text for path, text in texts.items() if as_shown(text) not in pages[path]] == []
+    assert [text for path, text in texts.items() if as_on_screen(text) not in pages[path]] == []
     page.goto(next(iter(texts)))
     expect(page.locator("#request")).to_be_visible()
     assert page.evaluate(HARM) == []
@@ -144,11 +144,10 @@ def test_every_parameter_of_every_page(cmzon_emulator, api, visit, path):
 
 
 def test_what_is_copied_as_curl_sends_the_same_message_from_a_shell(cmzon_emulator, api, visit):
-    """Without what a page shows as pictures, and it says so."""
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("not run: curl (not installed)")
-    text = "\n".join(text for text in [*SHORT, POLYGLOT] if as_shown(text) == text)
+    text = TOGETHER
     token = api.issue()["token"]
     request = api.send(text).headers["X-Request-Id"]
     page = visit(

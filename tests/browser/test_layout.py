@@ -1,5 +1,7 @@
 """How pages lie in the window: what is in sight, what can be marked, and that nothing sticks out."""
 
+import itertools
+
 import pytest
 
 from browser.callers import Caller
@@ -79,6 +81,95 @@ def test_a_click_on_the_text_of_a_message_chooses_it(visit, busy):
     page = visit(busy, viewport=WINDOW)
     page.locator("#bubbles").get_by_text(TEXT).last.click()
     page.locator("#request").wait_for()
+
+
+@pytest.mark.parametrize("path", ["/dashboard", "/dashboard/audit", "/dashboard/tokens"])
+def test_the_labels_of_filters_stand_in_a_line(visit, busy, path):
+    page = visit(busy, path, viewport=WINDOW)
+    labels = page.locator("form.filters > div label").evaluate_all(
+        "(labels) => labels.map((label) => label.getBoundingClientRect().top)"
+    )
+    assert len(labels) > 1
+    assert len(set(labels)) == 1
+
+
+PHONE = {"width": 390, "height": 844}
+
+
+def test_on_a_phone_the_labels_of_a_row_stand_in_a_line_too(visit, busy):
+    page = visit(busy, "/dashboard/audit", viewport=PHONE)
+    tops = page.locator("form.filters > div label").evaluate_all(
+        "(labels) => labels.map((label) => label.getBoundingClientRect().top)"
+    )
+    assert tops[0] == tops[1] < tops[2] == tops[3]
+
+
+@pytest.fixture(scope="module")
+def rehearsing():
+    """The URL of an emulator in which everything is in force that a banner tells of, and much happened at once."""
+    with Emulator() as emulator:
+        api = Caller(emulator.base_url, emulator.admin_token)
+        token = api.issue("acme-0123456789abcdef")
+        api.issue("billing")
+        api.send(token=token["token"])
+        api.call("DELETE", f"/v1/tokens/{token['id']}")
+        api.send(token=token["token"])
+        for status in (500, 502, 503, 504):
+            api.control("faults", route="POST /v1/messages", status=status)
+        api.control("limits", per_second=100)
+        api.control("clock", advance=3600)
+        api.close()
+        yield emulator.base_url
+
+
+@pytest.mark.parametrize("path", ["/dashboard", "/dashboard/audit"])
+def test_on_a_phone_each_banner_is_a_line_that_leads_to_the_rest(visit, rehearsing, path):
+    page = visit(rehearsing, path, viewport=PHONE)
+    lines = page.locator("#banner > p").all()
+    assert len(lines) == 3
+    assert [line.bounding_box()["height"] < 40 for line in lines] == [True] * 3
+    assert [line.get_by_role("link").is_visible() for line in lines] == [True] * 3
+    assert "4 faults are in force." in lines[0].inner_text()
+
+
+MARKS = """() => [...document.querySelectorAll(".timeline svg[id]")].map((row) =>
+  [...row.querySelectorAll(".mark use")].map((use) => use.getBoundingClientRect())
+    .filter((box) => box.width).map((box) => box.left + box.width / 2))"""
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_marks_of_one_moment_stand_side_by_side_on_every_screen(visit, rehearsing, width):
+    page = visit(rehearsing, "/dashboard/rotation", viewport={"width": width, "height": 844})
+    rows = page.evaluate(MARKS)
+    assert max(len(row) for row in rows) == 6
+    for row in rows:
+        middles = sorted(row)
+        assert all(right - left > 9 for left, right in itertools.pairwise(middles)), row
+
+
+AS_WIDE_AS_IT_WANTS = """(select) => {
+  const copy = select.cloneNode(true);
+  copy.style.cssText = "width: auto; max-width: none; flex: none; align-self: start";
+  document.body.append(copy);
+  const { width } = copy.getBoundingClientRect();
+  copy.remove();
+  return width;
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_what_the_names_are_chosen_from_is_as_wide_as_what_is_chosen(visit, rehearsing, width):
+    page = visit(rehearsing, "/dashboard/rotation", viewport={"width": width, "height": 844})
+    chooser = page.get_by_label("Name", exact=True)
+    wanted = chooser.evaluate(AS_WIDE_AS_IT_WANTS)
+    assert chooser.bounding_box()["width"] >= wanted
+
+
+def test_a_name_that_a_rotation_gave_is_whole_wherever_the_trail_has_it(visit, rehearsing):
+    page = visit(rehearsing, "/dashboard/audit", viewport=WINDOW)
+    names = page.locator("td bdi", has_text="acme-0123456789abcdef")
+    heights = names.evaluate_all("(names) => names.map((name) => name.getClientRects().length)")
+    assert set(heights) == {1}
 
 
 @pytest.fixture(scope="module")

@@ -164,6 +164,21 @@ def test_a_name_that_was_made_to_lead_here_is_refused(cmzon_emulator, api, misle
     assert everything(api) == before
 
 
+def test_a_page_of_such_a_name_is_not_heard_by_the_api_though_its_browser_says_nothing_of_it(
+    cmzon_emulator, api, misled
+):
+    """By http a browser tells neither ``Origin`` nor ``Sec-Fetch-Site`` of what a page only reads."""
+    url = cmzon_emulator.base_url.replace("127.0.0.1", "evil.example")
+    api.control("faults", route="GET /v1/tokens", status=500, count=1)
+    before = everything(api)
+    page = misled.new_page()
+    page.goto(f"{url}/nowhere")
+    read = "async (url) => (await fetch(url + '/v1/tokens', {headers: {'Accept-Language': ''}})).text()"
+    assert "Host has to be this machine" in page.evaluate(read, url)
+    assert everything(api) == before
+    assert api.call("GET", "/v1/tokens").status_code == 500
+
+
 def test_of_what_a_page_on_the_web_sends_blindly_nothing_is_kept_and_no_fault_is_used_up(
     cmzon_emulator, api, other_site, misled
 ):

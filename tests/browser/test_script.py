@@ -181,6 +181,29 @@ def test_what_was_done_is_said_once_and_not_again_where_the_page_is_loaded_anew(
     expect(notice).to_have_count(0)
 
 
+# --- a token that is gone ------------------------------------------------------------------
+
+
+def test_the_page_of_a_token_that_a_reset_forgot_says_so_until_a_snapshot_brings_it_back(
+    cmzon_emulator, api, visit
+):
+    visit.expected = r"status of 404"
+    token = api.issue()
+    api.http.post("/_emulator/snapshots", json={"name": "before"}).raise_for_status()
+    page = visit(cmzon_emulator.base_url, f"/dashboard/tokens/{token['id']}")
+    expect(page.locator("#live")).to_have_text("live")
+    api.control("reset")
+    expect(page.get_by_role("heading", name="Unknown token", level=1)).to_be_visible()
+    expect(page.get_by_text("Revoke…")).to_have_count(0)
+    expect(page).to_have_title(re.compile("^Unknown token"))
+    api.control("snapshots/before/restore")
+    expect(page.get_by_role("heading", name="acme", level=1)).to_be_visible()
+    expect(page).to_have_title(re.compile("^acme"))
+    page.get_by_text("Revoke…").click()
+    page.get_by_role("button", name="Revoke", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text="The token is revoked")).to_be_visible()
+
+
 # --- what the reader did -------------------------------------------------------------------
 
 
@@ -194,6 +217,28 @@ def test_the_focus_stays_on_what_moves(cmzon_emulator, api, visit):
     api.send("it comes to the top", to="+12025550001")
     expect(page.locator("#conversations li").nth(1)).to_contain_text("it comes to the top")
     expect(oldest).to_be_focused()
+
+
+def test_escape_closes_the_question_that_lies_over_the_rows_and_leads_back_to_it(
+    cmzon_emulator, api, visit
+):
+    first, second = (api.issue(name)["id"] for name in ("below", "above"))
+    page = visit(
+        cmzon_emulator.base_url, "/dashboard/tokens", viewport={"width": 1280, "height": 900}
+    )
+    question = page.locator(f"#revoke-{second}")
+    question.get_by_text("Revoke…").click()
+    sure = question.get_by_role("button", name="Revoke", exact=True)
+    for focused in (question.locator("summary").first, sure):
+        expect(sure).to_be_visible()
+        focused.focus()
+        page.keyboard.press("Escape")
+        expect(sure).to_be_hidden()
+        expect(question.locator("summary").first).to_be_focused()
+        page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    page.locator(f"#revoke-{first} > summary").click()  # nothing lies over it any more
+    expect(page.locator(f"#revoke-{first}")).to_have_attribute("open", "")
 
 
 def test_a_list_is_found_as_it_was_left_by_a_link_in_it(cmzon_emulator, api, visit):

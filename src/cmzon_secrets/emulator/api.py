@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from starlette.applications import Starlette
@@ -21,22 +22,24 @@ from cmzon_secrets.emulator.http.guard import Control
 from cmzon_secrets.emulator.nearest import nearest
 from cmzon_secrets.emulator.openapi import description_of
 from cmzon_secrets.emulator.responder import Call, Endpoint, Responder
-from cmzon_secrets.emulator.web import Site, dashboard_routes, lead_back
+from cmzon_secrets.emulator.web import PAGES, Site, dashboard_routes, lead_back
 
 __all__ = ["issued", "make_app", "routes_of"]
 
 ISSUE = "POST /v1/tokens"
 PAGE = 50
+_OAUTH = re.compile(r"/(oauth|\.well-known)(/|$)")
+"""Where OAuth has its routes."""
 
 
-def make_app(account: Account, responder: Responder) -> Starlette:
-    """Every route of the API and the controls, and an answer for all others."""
+def make_app(account: Account, responder: Responder, ca: str | None = None) -> Starlette:
+    """Every route of the API and the controls, and an answer for all others; ``ca`` as ``Site``'s."""
     endpoints = API(account).endpoints()
     routes = [endpoint.route for endpoint in endpoints]
     controls = controls_of(account, routes, responder.stopping)
     controls |= description_of(endpoints, list(controls), strict=account.strict)
-    known = [*routes, *controls]
-    site = Site(account, routes, stopping=responder.stopping)
+    known = [*routes, *controls, *(f"GET {page}" for page in PAGES)]
+    site = Site(account, routes, stopping=responder.stopping, ca=ca)
 
     async def refuse(request: Request, error: Exception) -> Response:
         refusal = _refusal(request, error, known)
@@ -145,10 +148,12 @@ def _refusal(request: Request, error: Exception, known: list[str]) -> Refusal:
     if not isinstance(error, HTTPException):
         return Refusal(500, "Internal server error", "The emulator failed; see its log")
     message = "Unknown route" if error.status_code == 404 else "Method not allowed"
-    if request.scope["path"] == "/":  # request.url trusts the Host
-        return Refusal(404, message, "The API is below /v1, the dashboard for people at /dashboard")
-    routes = nearest(request.method, request.scope["path"], known)
+    path = request.scope["path"]  # request.url trusts the Host
+    if _OAUTH.match(path):
+        return Refusal(404, message, "The OAuth server is not part of this version of the emulator")
+    routes = [] if path == "/" else nearest(request.method, path, known)
     details = f"Nearest known route{'s' * (len(routes) > 1)}: {', '.join(routes)}"
+    details = details if routes else "The API is below /v1, the dashboard for people at /dashboard"
     return Refusal(error.status_code, message, details, headers=_allow(request, error))
 
 

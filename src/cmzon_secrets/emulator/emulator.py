@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
@@ -127,16 +128,17 @@ class Emulator:
             undo.callback(journal.close)
             account = self._open_account(journal, home)
             home.write_admin_token(account.admin_token)
-            context, ca = home.tls() if self._tls else (None, None)
+            context, ca_file = home.tls() if self._tls else (None, None)
+            ca = str(ca_file) if ca_file is not None else None
             listener = listen(self._host, self._port)
             undo.callback(listener.close)
-            server = ServerThread(account, listener, context)
+            server = ServerThread(account, listener, context, ca)
             base_url = _url("https" if self._tls else "http", self._host, listener.getsockname()[1])
             ready = ReadyLine(
                 base_url=base_url,
                 dashboard_url=f"{base_url}/dashboard",
                 admin_token_file=str(home.admin_token_file),
-                ca=str(ca) if ca is not None else None,
+                ca=ca,
             )
             server.start()
             undo.callback(server.stop)
@@ -164,7 +166,9 @@ class Emulator:
 
         return [exchange.entry() for exchange in self._ask(found)]
 
-    def wait_for_message(self, timeout: float = WAIT, **wanted: Unpack[Wanted]) -> dict[str, Any]:
+    def wait_for_message(
+        self, timeout: timedelta | float = WAIT, **wanted: Unpack[Wanted]
+    ) -> dict[str, Any]:
         """The oldest accepted message that is like this, be it there or come in ``timeout`` seconds.
 
         It is found though its answer was lost; one that failed, by its ``status`` only. Raises
@@ -172,7 +176,7 @@ class Emulator:
         """
 
         async def waited(account: Account) -> Exchange:
-            return await wait_for(account, *parse_wait({**wanted, "timeout": timeout}))
+            return await wait_for(account, *parse_wait({**wanted, "timeout": _seconds(timeout)}))
 
         return self._await(waited).entry()
 
@@ -180,9 +184,10 @@ class Emulator:
         """As new; snapshots stay."""
         self._ask(lambda account: account.reset())
 
-    def advance(self, seconds: float) -> None:
-        """Shift the clock; negative seconds set it back. Raises ConfigurationError."""
-        self._ask(lambda a: a.advance(parse_shift({"advance": seconds}, a.clock.shift)))
+    def advance(self, span: timedelta | float) -> None:
+        """Shift the clock; a negative span (or number of seconds) sets it back. Raises ConfigurationError."""
+        shift = {"advance": _seconds(span)}
+        self._ask(lambda a: a.advance(parse_shift(shift, a.clock.shift)))
 
     def snapshot(self, name: str) -> None:
         """Keep everything as it is now. Raises ConfigurationError."""
@@ -212,18 +217,18 @@ class Emulator:
         name: str,
         *,
         scopes: Sequence[str] = (SEND,),
-        expires_in: float | None = None,
+        expires_in: timedelta | float | None = None,
         allowed_ips: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Make a token; what ``POST /v1/tokens`` answers, the value as ``token`` included.
 
-        ``expires_in`` is in seconds; without it the token does not end by itself. Raises
+        ``expires_in`` is a timedelta or seconds; without it the token does not end by itself. Raises
         ConfigurationError naming the argument at fault.
         """
         body = {
             "name": name,
             "scopes": [*scopes],
-            "expires_in": expires_in,
+            "expires_in": _seconds(expires_in),
             "allowed_ips": [*allowed_ips],
         }
 
@@ -386,3 +391,7 @@ def _checked_host(host: str) -> str:
 
 def _url(scheme: str, host: str, port: int) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _seconds(span: timedelta | float | None) -> float | None:
+    return span.total_seconds() if isinstance(span, timedelta) else span

@@ -11,12 +11,14 @@ MOST = 3
 LONGEST = 200
 MOST_PARTS = 8
 """Of a path; the rest is not looked at: comparing takes time that grows with the square of its length."""
+LIKE = 0.55
+"""How like what was asked for a route must be to be meant."""
 NEAR = 0.85
 """How like what was asked for a further route must be, as a part of how like the nearest one is."""
 
 
 def nearest(method: str, path: str, known: Iterable[str]) -> list[str]:
-    """One to ``MOST`` of the ``known`` routes, the likeliest first.
+    """The ``known`` routes that are like it, up to ``MOST`` and the likeliest first; often there is none.
 
     Those that differ in nothing but the method come alone.
     """
@@ -28,7 +30,8 @@ def nearest(method: str, path: str, known: Iterable[str]) -> list[str]:
         for route, parts in filled.items()
     }
     best = sorted(same or likeness, key=likeness.__getitem__, reverse=True)
-    return [route for route in best[:MOST] if same or likeness[route] >= NEAR * likeness[best[0]]]
+    least = 0.0 if same else max(LIKE, NEAR * likeness[best[0]])
+    return [route for route in best[:MOST] if likeness[route] >= least]
 
 
 def _filled(template: str, asked: Sequence[str]) -> list[str]:

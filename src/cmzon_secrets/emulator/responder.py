@@ -24,6 +24,7 @@ from cmzon_secrets.emulator.account.history import Origin
 from cmzon_secrets.emulator.account.tokens import IssuedToken
 from cmzon_secrets.emulator.clock import format_time
 from cmzon_secrets.emulator.http.answers import (
+    HAS_LEFT,
     Abort,
     Refusal,
     address_not_allowed,
@@ -125,7 +126,7 @@ class Responder:
 
         async def answer(request: Request) -> Response:
             call, unheard = self._call(request), _unheard(request)
-            response = unheard or await self._with_faults(endpoint, call)
+            response = unheard or await self._answered(endpoint, call)
             response.headers.update({**endpoint.headers(), "X-Request-Id": call.id})
             if unheard is None and call.handled_in in (None, self._account.era):
                 self._record(call, endpoint.route, response)
@@ -154,6 +155,14 @@ class Responder:
         )
         call.token = self._account.tokens.find(call.presented) if call.presented else None
         return call
+
+    async def _answered(self, endpoint: Endpoint, call: Call) -> Response:
+        """The answer; none where nobody is left to get it, whatever the request has done."""
+        response = await self._with_faults(endpoint, call)
+        if not call.request.scope["extensions"][HAS_LEFT]():
+            return response
+        call.notes.append("the client had left")
+        return Abort()
 
     async def _with_faults(self, endpoint: Endpoint, call: Call) -> Response:
         try:

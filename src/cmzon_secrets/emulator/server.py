@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cmzon_secrets.emulator.account.account import Account
 from cmzon_secrets.emulator.api import make_app
-from cmzon_secrets.emulator.http.answers import ABORT
+from cmzon_secrets.emulator.http.answers import ABORT, HAS_LEFT
 from cmzon_secrets.emulator.http.requests import LARGEST_HEAD
 from cmzon_secrets.emulator.port_owner import is_emulator, owner_of
 from cmzon_secrets.emulator.responder import Responder
@@ -41,14 +41,19 @@ _T = TypeVar("_T")
 
 
 class ServerThread:
-    """Serves an account on a listening socket until ``stop``."""
+    """Serves an account on a listening socket until ``stop``; ``ca``: the file of its TLS's CA."""
 
     def __init__(
-        self, account: Account, listener: socket.socket, tls: ssl.SSLContext | None
+        self,
+        account: Account,
+        listener: socket.socket,
+        tls: ssl.SSLContext | None,
+        ca: str | None = None,
     ) -> None:
         self._account = account
         self._listener = listener
         self._tls = tls
+        self._ca = ca
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cmzon-emulator", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -103,7 +108,7 @@ class ServerThread:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         responder = Responder(self._account)
-        app = _Dated(make_app(self._account, responder), self._account)
+        app = _Dated(make_app(self._account, responder, self._ca), self._account)
         self._server = _Server(app, self._tls, responder, self._ready)
         flushing = asyncio.create_task(self._keep_flushing())
         try:
@@ -221,18 +226,22 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """uvicorn's protocol, with a function in each request's scope that resets the connection."""
+    """uvicorn's protocol, with functions in each request's scope that tell of its connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.access_log = False
         app = self.app
 
-        async def with_abort(scope: Scope, receive: Receive, send: Send) -> None:
-            scope["extensions"] = {**scope.get("extensions", {}), ABORT: self._abort}
+        async def connected(scope: Scope, receive: Receive, send: Send) -> None:
+            ours = {ABORT: self._abort, HAS_LEFT: self._has_left}
+            scope["extensions"] = {**scope.get("extensions", {}), **ours}
             await app(scope, receive, send)
 
-        self.app = with_abort
+        self.app = connected
+
+    def _has_left(self) -> bool:
+        return self.transport.is_closing()
 
     def _abort(self) -> None:
         if not self.transport.is_closing():

@@ -125,7 +125,8 @@ def test_every_name_of_this_machine_may_control(api, host):
         ("GET", "/v1/token", ["GET /v1/tokens", "POST /v1/tokens", "GET /v1/tokens/self"]),
         ("GET", "/_emulator/stat", ["GET /_emulator/stats"]),
         ("POST", "/_emulator/wait", ["POST /_emulator/messages/wait"]),
-        ("POST", "/oauth/token", ["POST /v1/tokens"]),
+        ("GET", "/dashbord", ["GET /dashboard"]),
+        ("GET", "/audit", ["GET /v1/audit", "GET /dashboard/audit"]),
         (
             *("POST", "/v1/tokens/tok_x/expire"),
             ["POST /_emulator/tokens/{id}/expire", "DELETE /v1/tokens/{id}"],
@@ -139,9 +140,30 @@ def test_an_unknown_route_is_404_and_names_the_nearest_known_ones(api, method, p
     assert "x-request-id" in answer.headers
 
 
-@pytest.mark.parametrize("path", ["/x", "/%00/%ff", "/v1/", "/" + "x" * 60_000, "/x" * 30_000])
-def test_whatever_is_asked_for_some_known_route_is_the_nearest(api, path):
+@pytest.mark.parametrize("path", ["/v1/", "/v1/x", "/_emulator", "/v1/" + "x" * 60_000])
+def test_below_a_known_path_some_known_route_is_the_nearest(api, path):
     assert api.details(api.http.get(path), 404).startswith("Nearest known route")
+
+
+@pytest.mark.parametrize(
+    "path", ["/x", "/favicon.ico", "/send", "/%00/%ff", "/" + "x" * 60_000, "/x/y" * 15_000]
+)
+def test_where_no_route_is_like_it_none_is_named_but_where_they_are(api, path):
+    details = api.details(api.http.get(path), 404)
+    assert details == "The API is below /v1, the dashboard for people at /dashboard"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/oauth/authorize?response_type=code"),
+        ("POST", "/oauth/token"),
+        ("GET", "/.well-known/oauth-authorization-server"),
+    ],
+)
+def test_of_oauth_it_is_told_that_it_is_not_there(api, method, path):
+    details = api.details(api.http.request(method, path), 404)
+    assert details == "The OAuth server is not part of this version of the emulator"
 
 
 def test_at_the_root_a_program_is_told_where_the_api_is_and_where_the_dashboard(api):

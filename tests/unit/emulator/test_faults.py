@@ -1,14 +1,18 @@
 """Faults set at POST /_emulator/faults."""
 
+import socket
+import ssl
 import threading
 import time
 
 import httpx2
 import pytest
 
+from cmzon_secrets.emulator import Emulator
 from cmzon_secrets.emulator.account.faults import Fault, Faults
 
 ROUTE = "POST /v1/messages"
+MESSAGE = {"to": "+1234567890", "type": "text", "text": {"body": "Hello from CMzon!"}}
 BROKEN = (httpx2.ReadError, httpx2.RemoteProtocolError, httpx2.WriteError)
 
 
@@ -120,6 +124,45 @@ def test_a_delayed_request_does_not_hold_up_the_others(api, connect):
     assert delayed == [200]
 
 
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_client_that_gave_up_was_not_answered_though_its_message_was_accepted(connect, tls):
+    with Emulator(tls=tls) as emulator:
+        trusted = ssl.create_default_context(cafile=emulator.ca) if tls else False
+        api = connect(emulator, verify=trusted)
+        api.fault(latency=0.3, count=1)
+        with pytest.raises(httpx2.ReadTimeout):
+            api.call("POST", "/v1/messages", json=MESSAGE, timeout=0.1)
+        entry = emulator.wait_for_message(status="none", timeout=5)
+        assert entry["accepted"]
+        assert entry["notes"] == ["fault: 0.3 s latency", "the client had left"]
+        assert entry["response"] == {"headers": [], "body": ""}
+        assert api.stats()["by_status"] == {}
+        recorded = api.call("GET", "/v1/audit").json()["data"]
+        assert [each["status"] for each in recorded] == [None]
+
+
+def test_a_client_that_waits_and_sends_on_over_the_same_connection_is_there(api):
+    api.fault(latency=0.05)
+    assert statuses(api, 3) == [200, 200, 200]
+    entries = api.http.get("/_emulator/messages").json()["data"]
+    assert [(each["status"], each["notes"]) for each in entries] == [
+        (200, ["fault: 0.05 s latency"])
+    ] * 3
+
+
+def test_requests_that_came_together_over_one_connection_are_all_answered(api):
+    api.fault(latency=0.02)
+    port = int(api.emulator.base_url.rsplit(":", 1)[1])
+    request = f"GET /v1/tokens/self HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as together:
+        together.sendall(request * 3)
+        received = b""
+        while received.count(b"HTTP/1.1 401") < 3:
+            received += together.recv(65536)
+    recorded = api.call("GET", "/v1/audit").json()["data"]
+    assert [each["status"] for each in recorded] == [401, 401, 401]
+
+
 def test_two_statuses_come_one_after_the_other(api):
     api.fault(status=500, count=2)
     api.fault(status=429, count=1)
@@ -183,19 +226,33 @@ def test_faults_are_listed_and_cleared(api):
     assert statuses(api, 1) == [200]
 
 
-def test_the_example_of_the_contract_is_understood_whole(api):
+def test_the_example_of_the_contract_is_understood_as_it_stands(api):
     fault = {
         "route": "POST /v1/messages",
         "status": 500,
         "retry_after": 1,
         "latency": 0.2,
-        "reset": False,
+        "reset": True,
         "after_accept": True,
         "count": 3,
         "probability": 0.1,
         "seed": 7,
     }
-    assert api.fault(**fault) == {"id": "flt_1", **fault, "drawn": 0, "struck": 0}
+    assert api.fault(**fault) == {
+        "id": "flt_1",
+        **fault,
+        "drawn": 0,
+        "struck": 0,
+        "without_effect": ["status", "retry_after"],
+    }
+
+
+def test_a_reset_goes_before_the_answer_that_is_asked_for_beside_it(api):
+    api.fault(reset=True, status=500, retry_after=1, count=1)
+    with pytest.raises(BROKEN):
+        api.send()
+    assert api.messages() == 0
+    assert api.http.get("/_emulator/messages").json()["data"][0]["notes"] == ["fault: reset"]
 
 
 @pytest.mark.parametrize(

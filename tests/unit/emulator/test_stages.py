@@ -1,12 +1,12 @@
 """Which token is in use, read off its traffic."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmzon_secrets.emulator.account.stages import Stage, stages
+from cmzon_secrets.emulator.account.stages import Stage
+from cmzon_secrets.emulator.account.stages import stages as stages_by
+from cmzon_secrets.emulator.account.takeovers import Takeover
 from cmzon_secrets.emulator.account.tokens import SEND, IssuedToken
 
 NOW = 1000.0
@@ -14,6 +14,15 @@ NOW = 1000.0
 
 def token(seq, name="acme", **facts):
     return IssuedToken(seq, f"tok_{seq}", f"sha-{seq}", name, (SEND,), (), created_at=1.0, **facts)
+
+
+def stages(tokens, now):
+    """Where the traffic moved to each with its first message, and never back to one."""
+    by_name = {}
+    for one in sorted(tokens, key=lambda one: (one.promoted_at or 0.0, one.seq)):
+        if one.promoted_at is not None:
+            by_name.setdefault(one.name, []).append(Takeover(one, one.promoted_at))
+    return stages_by(tokens, by_name, now)
 
 
 WAITING = {}
@@ -62,10 +71,17 @@ def test_the_stages_of_one_name(tokens, expected):
     assert " ".join(stages(named, NOW).values()) == expected
 
 
-def test_rolling_back_by_sending_with_the_old_token_again_moves_nothing_by_itself():
+def test_after_a_rollback_the_one_that_the_traffic_came_back_to_is_in_use():
     old, new = token(1, promoted_at=100.0), token(2, promoted_at=200.0)
-    used_again = replace(old, last_used_at=300.0, messages=50)
-    assert stages([used_again, new], NOW)["tok_1"] == Stage.PREVIOUS
+    moves = [Takeover(old, 100.0), Takeover(new, 200.0), Takeover(old, 300.0)]
+    assert stages_by([old, new], {"acme": moves}, NOW) == {"tok_1": "current", "tok_2": "previous"}
+
+
+def test_what_counts_is_the_order_in_which_traffic_moved_and_no_clock_that_was_moved_too():
+    rehearsed, newest = token(1, promoted_at=86_500.0), token(2, promoted_at=200.0)
+    moves = [Takeover(rehearsed, 86_500.0), Takeover(newest, 200.0)]
+    found = stages_by([rehearsed, newest], {"acme": moves}, NOW)
+    assert found == {"tok_1": "previous", "tok_2": "current"}
 
 
 def test_tokens_of_another_name_are_another_accounts():

@@ -61,6 +61,10 @@ def test_only_tokens_manage_may_issue_list_and_revoke(api):
     [
         ({"name": None}, "name"),
         ({"name": ""}, "name"),
+        ({"name": " "}, "name"),
+        ({"name": "\t\u3000\u00a0"}, "name"),
+        ({"name": "\u200b"}, "name"),
+        ({"name": "\u2067\u200f\ufe0f\u2069"}, "name"),
         ({"scopes": []}, "scopes"),
         ({"scopes": "messages:send"}, "scopes"),
         ({"scopes": ["messages:send", "messages:read"]}, "scopes"),
@@ -84,6 +88,11 @@ def test_a_bad_field_is_named_and_no_token_is_made(api, change, named):
     wish = {"name": "acme", "scopes": ["messages:send"]} | change
     assert api.details(api.call("POST", "/v1/tokens", json=wish)).startswith(f"{named} — ")
     assert api.stats()["tokens"] == {"live": 1, "revoked": 0}
+
+
+@pytest.mark.parametrize("name", ["x", " x ", "שלום", "\u200fעולם", "日本", "🛰\ufe0f", "a\x00b"])
+def test_a_name_needs_one_character_that_can_be_seen_whatever_else_is_in_it(api, name):
+    assert api.issue(name=name)["name"] == name
 
 
 @pytest.mark.parametrize("named", ["name", "scopes", "allowed_ips"])

@@ -184,6 +184,24 @@ def test_an_expiry_by_hand_is_told_as_that_and_not_a_second_time_as_an_expiry(ap
     assert names(api, token["id"]) == ["issued", "expired_now"]
 
 
+def test_a_time_that_was_ended_by_hand_stays_ended_whatever_the_clock_does(tmp_path, connect):
+    with Emulator(state=tmp_path) as emulator:
+        api = connect(emulator)
+        token = api.issue(expires_in=90 * 86400)
+        emulator.snapshot("before")
+        emulator.advance(60 * 86400)
+        emulator.expire(token["id"])
+        emulator.advance(-60 * 86400)
+        assert api.send(token["token"]).status_code == 401
+    with Emulator(state=tmp_path) as emulator:
+        api = connect(emulator)
+        assert api.send(token["token"]).status_code == 401
+        emulator.advance(90 * 86400)
+        assert names(api, token["id"]) == ["issued", "expired_now", "refused"]
+        emulator.restore("before")
+        assert api.send(token["token"]).status_code == 200
+
+
 def test_nothing_is_told_again_after_a_restart(tmp_path, connect):
     with Emulator(state=tmp_path) as emulator:
         api = connect(emulator)

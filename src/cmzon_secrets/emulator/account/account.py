@@ -108,9 +108,8 @@ class Account:
             self.changes.tell(TOKENS)
 
     def expire(self, token_id: str, origin: Origin) -> None:
-        """End a token's time; an unknown or dead one is no error."""
+        """End a token's time for good; an unknown or dead one is no error."""
         if self.tokens.expire(token_id, self.clock.timestamp(), origin):
-            self.usage.ended_by_hand(token_id)
             self.changes.tell(TOKENS)
 
     def clear_messages(self) -> None:

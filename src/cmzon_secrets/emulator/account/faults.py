@@ -40,9 +40,10 @@ class Fault:
 
     ``count`` is how often it still strikes (None: for ever), ``probability`` how likely it is at
     each request. ``token``: only those that come with the token of this id. ``after_accept``: the
-    request takes effect first; one that is refused keeps its answer and uses nothing up. ``drawn``:
-    for how many requests it was drawn, which with the seed tells the next draw; ``struck``: how
-    many of them it struck.
+    request takes effect first; one that is refused keeps its answer and uses nothing up. ``reset``:
+    there is no answer, and what is said of one (``status``, ``retry_after``) is kept without effect.
+    ``drawn``: for how many requests it was drawn, which with the seed tells the next draw;
+    ``struck``: how many of them it struck.
     """
 
     route: str
@@ -93,6 +94,12 @@ class Fault:
         return fault
 
     @property
+    def without_effect(self) -> list[str]:
+        """The fields that say something of an answer where there is none."""
+        said = ("status", "retry_after") if self.reset else ()
+        return [name for name in said if getattr(self, name) is not None]
+
+    @property
     def replaces_answer(self) -> bool:
         """Whether it does more than delay."""
         return self.reset or self.status is not None
@@ -125,6 +132,7 @@ class Fault:
     def entry(self) -> dict[str, Any]:
         """The fault as listings show it."""
         shown = {name: getattr(self, name) for name in ("id", *_FIELDS, "drawn", "struck")}
+        shown["without_effect"] = self.without_effect or None
         return {name: value for name, value in shown.items() if value is not None}
 
 
@@ -212,11 +220,9 @@ def _seed(fields: Fields) -> int:
 
 
 def _check_that_it_does_something(fields: Fields, fault: Fault) -> None:
-    if fault.reset and fault.status is not None:
-        raise fields.complain("status", "a connection that is reset brings no answer to have one")
     if not fault.replaces_answer and not fault.latency:
         raise fields.complain("status", "a fault needs status, reset or latency")
-    if fault.retry_after is not None and fault.status is None:
+    if fault.retry_after is not None and not fault.replaces_answer:
         raise fields.complain("retry_after", "it needs a status to go with")
 
 

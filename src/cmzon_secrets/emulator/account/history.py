@@ -38,7 +38,7 @@ EVENTS: dict[Event, str] = {
     "verified": "asked about itself for the first time (GET /v1/tokens/self)",
     "first_used": "used for the first time",
     "used_from": "used from an address for the first time",
-    "promoted": "a message was accepted with it for the first time: traffic moved to it",
+    "promoted": "traffic moved to it: with its first message, or back after a rollback",
     "address_refused": "used from an address it is not allowed from; told once for each address",
     "scope_refused": "used for what its scopes do not cover; told once for each address",
     "refused": "used from an address though it is dead; told once for each address",
@@ -164,3 +164,8 @@ class History:
         """The token and the address of every entry of one kind."""
         query = "SELECT DISTINCT token_id, ip FROM token_events WHERE event = ?"
         return {(token_id, ip) for token_id, ip in self._journal.rows(query, event)}
+
+    def moments(self, event: Event) -> list[tuple[str, float]]:
+        """The token and the time of every entry of one kind, in their order."""
+        query = "SELECT token_id, at FROM token_events WHERE event = ? ORDER BY seq"
+        return [(token_id, at) for token_id, at in self._journal.rows(query, event)]

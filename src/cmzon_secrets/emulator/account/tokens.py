@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import re
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ __all__ = [
     "AUDIT",
     "MANAGE",
     "SCOPES",
+    "SEEN",
     "SEND",
     "Derive",
     "IssuedToken",
@@ -47,6 +49,14 @@ SCOPES = (SEND, MANAGE, AUDIT, MESSAGING)
 
 LONGEST_NAME = 200
 """Characters."""
+SEEN = re.compile(
+    "[^\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
+    "\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
+)
+"""A character that can be seen: no control, no space, nothing that only forms what stands beside it.
+
+As OpenAPI takes patterns, it knows no classes of Unicode.
+"""
 MOST_ADDRESSES = 100
 LONGEST_ADDRESS = 64
 """Characters; a network takes 49 at most."""
@@ -82,6 +92,8 @@ class TokenWish:
                 fields.texts("allowed_ips", most=MOST_ADDRESSES, longest=LONGEST_ADDRESS)
             ),
         )
+        if not SEEN.search(wish.name):
+            raise fields.complain("name", "no character of it can be seen")
         if holds_token(wish.name):
             raise fields.complain("name", "a token stands in it, and names are shown to everybody")
         _check_scopes(fields, wish.scopes)
@@ -94,7 +106,8 @@ class IssuedToken:
     """What the API knows of a token. Times are Unix seconds.
 
     ``promoted_at`` is when the first message was accepted with it, ``messages`` how many were;
-    ``refused`` counts its uses when it was dead already.
+    ``refused`` counts its uses when it was dead already. ``ended``: its time was ended by hand, and
+    no clock that is set back gives it any again.
     """
 
     seq: int
@@ -114,6 +127,7 @@ class IssuedToken:
     messages: int = 0
     refused: int = 0
     last_refused_at: float | None = None
+    ended: bool = field(default=False, kw_only=True)
     networks: tuple[_Network, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -126,7 +140,8 @@ class IssuedToken:
 
     def live(self, now: float) -> bool:
         """Neither revoked nor expired."""
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+        dead = self.ended or self.revoked_at is not None
+        return not dead and (self.expires_at is None or now < self.expires_at)
 
     def allows(self, address: str) -> bool:
         """Whether a request may come from this address; no list allows all."""
@@ -181,6 +196,9 @@ class Tokens:
         self._by_name: defaultdict[str, list[IssuedToken]] = defaultdict(list)
         for row in journal.rows("SELECT * FROM tokens ORDER BY seq"):
             self._add(_from_row(row))
+        for token_id, _ in history.moments("expired_now"):
+            if token_id in self._by_id:
+                self._by_id[token_id].ended = True
         self._seq = count(1 + max((token.seq for token in self), default=0))
 
     def __iter__(self) -> Iterator[IssuedToken]:
@@ -224,11 +242,12 @@ class Tokens:
         return True
 
     def expire(self, token_id: str, now: float, origin: Origin) -> bool:
-        """End a live token's time, and say whether that was new."""
+        """End a live token's time for good, and say whether that was new."""
         token = self._by_id.get(token_id)
         if token is None or not token.live(now):
             return False
         self._end(token, "expires_at", "expired_now", now, origin)
+        token.ended = True
         return True
 
     def note_use(self, token: IssuedToken) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from cmzon_secrets.emulator.account.changes import TOKENS, Changes
 from cmzon_secrets.emulator.account.history import EMULATOR, Event, History, Origin
+from cmzon_secrets.emulator.account.takeovers import Takeovers
 from cmzon_secrets.emulator.account.tokens import IssuedToken, Tokens
 from cmzon_secrets.emulator.clock import ShiftedClock
 
@@ -29,10 +30,10 @@ class Usage:
         self._history = history
         self._clock = clock
         self._changes = changes
+        self.takeovers = Takeovers(tokens, history)
         self._seen_from = history.known("used_from") | history.known("first_used")
         self._turned_away = {(event, *who) for event in _ONCE for who in history.known(event)}
         self._expired = {token_id for token_id, _ in history.known("expired")}
-        self._expired |= {token_id for token_id, _ in history.known("expired_now")}
         self._activity: defaultdict[str, Counter[int]] = defaultdict(Counter)
 
     def used(self, token: IssuedToken, origin: Origin) -> None:
@@ -57,8 +58,10 @@ class Usage:
     def carried(self, token: IssuedToken, origin: Origin) -> None:
         """A message was accepted with it."""
         now = self._clock.timestamp()
+        moved = self.takeovers.carried(token, now)
         if token.promoted_at is None:
             token.promoted_at = now
+        if moved:
             self._turn("promoted", token, origin)
         token.messages += 1
         self._count(token.id, int(now))
@@ -87,16 +90,13 @@ class Usage:
                 end is None
                 or token.id in self._expired
                 or token.revoked_at is not None
+                or token.ended
                 or now < end
             ):
                 continue
             self._expired.add(token.id)
             self._history.append(end, "expired", token.id, EMULATOR)
             self._changes.tell(TOKENS)
-
-    def ended_by_hand(self, token_id: str) -> None:
-        """A token's time was ended, which is told already and not to be noticed as an expiry."""
-        self._expired.add(token_id)
 
     def activity(self, token_id: str) -> Mapping[int, int]:
         """Messages accepted with a token by Unix second, of the last ``ACTIVITY_KEPT``."""

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 __all__ = [
     "ABORT",
+    "HAS_LEFT",
     "Abort",
     "Refusal",
     "address_not_allowed",
@@ -29,6 +30,8 @@ __all__ = [
 
 ABORT = "cmzon_secrets.abort"
 """Key of ``scope["extensions"]`` under which the server puts a function that kills the connection."""
+HAS_LEFT = "cmzon_secrets.has_left"
+"""The same of one that says whether the client has closed it."""
 
 
 class Refusal(Exception):

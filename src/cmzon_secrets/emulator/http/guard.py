@@ -4,7 +4,8 @@ A page on the web can make a browser on this machine call loopback addresses. Co
 are refused unless peer and ``Host`` are loopback and ``Origin``, where there is one, is the very
 address asked: the second stops DNS rebinding, the third the pages of others, those on another port
 included. Another site may do no more than link to a page. (OWASP, Cross-Site Request Forgery Prevention.)
-The API itself takes whoever has a token, but nothing from a page that is not this machine's.
+The API itself takes whoever has a token, but nothing from a page that is not this machine's: a
+program may call it by any name, a browser by a name of this machine only.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ Control = Callable[[Request], Awaitable[Response]]
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 _PAGES = re.compile(r"/(dashboard(/.*)?)?", re.DOTALL)
 """What a link on another site may open."""
+_OF_BROWSERS = ("origin", "accept-language")
+"""Headers of theirs; no script can take the second away. ``Sec-Fetch-*`` they leave out for http."""
 _FOR_THIS_SITE = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -71,8 +74,11 @@ def check_local(request: Request) -> None:
 def check_site(request: Request) -> None:
     """Raise Refusal (403) where a page of another site asks, which needs no token to do harm.
 
-    Programs say nothing of a site, and a page that is being developed on this machine may call.
+    Programs say nothing of a site, and a page that is being developed on this machine may call. A
+    page whose name was rebound to this machine asks its own site, which its ``Host`` still names.
     """
+    if _is_browser(request) and not is_loopback(_host_of(request.headers.get("host", ""))):
+        raise Refusal(403, "Loopback only", "Host has to be this machine")
     hosts = (_host_of(origin.partition("://")[2]) for origin in _origins(request))
     if not all(map(is_loopback, hosts)):
         raise Refusal(403, "Loopback only", "Origin has to be this machine")
@@ -97,6 +103,11 @@ def is_loopback(host: str | None) -> bool:
 
 def _origins(request: Request) -> list[str]:
     return request.headers.getlist("origin")
+
+
+def _is_browser(request: Request) -> bool:
+    names = request.headers.keys()
+    return any(name in _OF_BROWSERS or name.startswith("sec-fetch-") for name in names)
 
 
 def _other_site(request: Request) -> bool:

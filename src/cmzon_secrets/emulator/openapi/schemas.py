@@ -18,7 +18,13 @@ from cmzon_secrets.emulator.account.history import EVENTS
 from cmzon_secrets.emulator.account.limits import LARGEST_QUOTA
 from cmzon_secrets.emulator.account.messages import LONGEST_TEXT, NUMBER
 from cmzon_secrets.emulator.account.snapshots import NAME as SNAPSHOT_NAME
-from cmzon_secrets.emulator.account.tokens import LONGEST_LIFE, LONGEST_NAME, MOST_ADDRESSES, SCOPES
+from cmzon_secrets.emulator.account.tokens import (
+    LONGEST_LIFE,
+    LONGEST_NAME,
+    MOST_ADDRESSES,
+    SCOPES,
+    SEEN,
+)
 from cmzon_secrets.emulator.clock import FARTHEST_SHIFT
 from cmzon_secrets.emulator.controls.watching import LATEST, LONGEST_WAIT, TEXTS
 
@@ -53,8 +59,7 @@ _WITH_STATUS = {"required": ["status"], "properties": {"status": {"not": NULL}}}
 _RESET: Schema = {"required": ["reset"], "properties": {"reset": {"const": True}}}
 _WHAT_GOES_WITH_WHAT: dict[str, Any] = {
     "if": {"required": ["retry_after"], "properties": {"retry_after": {"not": NULL}}},
-    "then": _WITH_STATUS,
-    "not": {"allOf": [_RESET, _WITH_STATUS]},
+    "then": {"anyOf": [_WITH_STATUS, _RESET]},
 }
 
 
@@ -109,7 +114,13 @@ def _sent_to_the_api(*, open_: bool) -> dict[str, Schema]:
         "description": "A phone number in E.164",
     }
     text = {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT}
-    name = {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}
+    name = {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": LONGEST_NAME,
+        "pattern": SEEN.pattern,
+        "description": "With a character that can be seen",
+    }
     address = {
         "type": "string",
         "format": "ip-network",
@@ -218,7 +229,8 @@ def _controls(routes: Sequence[str]) -> dict[str, Schema]:
         "drawn": {**COUNT, "description": "Requests for which it was drawn"},
         "struck": {**COUNT, "description": "Those of them that it struck"},
     }
-    fault = {"id": numbered, **wish, **_kept(wish), **counted}
+    idle = _list(TEXT, description="The fields that reset leaves without an effect")
+    fault = {"id": numbered, **wish, **_kept(wish), **counted, "without_effect": idle}
     always = ("id", "route", "latency", "reset", "after_accept", "probability", "seed", *counted)
     return {
         "FaultWish": _object(
@@ -274,10 +286,13 @@ def _fault(routes: Sequence[str]) -> dict[str, Schema]:
     return {
         "route": {"type": "string", "enum": list(routes)},
         "token": {**optional(TEXT), "description": "The id of the only token it strikes"},
-        "status": optional({"type": "integer", "minimum": low, "maximum": high}),
+        "status": {
+            **optional({"type": "integer", "minimum": low, "maximum": high}),
+            "description": "The answer; it has no effect beside reset",
+        },
         "retry_after": {
             **optional({"type": "number", "minimum": 0, "maximum": LONGEST_RETRY_AFTER}),
-            "description": "Seconds; needs a status to go with",
+            "description": "Seconds; needs a status to go with, and has no effect beside reset",
         },
         "latency": {
             **optional({"type": "number", "minimum": 0, "maximum": LONGEST_LATENCY}),

@@ -6,13 +6,13 @@ from starlette.routing import Route
 
 from cmzon_secrets.emulator.web import inbox, live, rehearsal, rotation, settings, trail
 from cmzon_secrets.emulator.web.astray import lead_back
-from cmzon_secrets.emulator.web.site import Site
+from cmzon_secrets.emulator.web.site import PAGES, Site
 
-__all__ = ["Site", "dashboard_routes", "lead_back"]
+__all__ = ["PAGES", "Site", "dashboard_routes", "lead_back"]
 
-PAGES = (inbox, settings, rotation, rehearsal, trail, live)
+PARTS = (inbox, settings, rotation, rehearsal, trail, live)
 
 
 def dashboard_routes(site: Site) -> list[Route]:
     """Every page, form, stream and file under ``/dashboard``."""
-    return [route for page in PAGES for route in page.routes(site)]
+    return [route for part in PARTS for route in part.routes(site)]

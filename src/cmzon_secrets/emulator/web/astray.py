@@ -39,5 +39,6 @@ def _is_browser(request: Request) -> bool:
 
 
 def _nearest_pages(path: str) -> list[str]:
-    """Addresses of the navigation, the likeliest first."""
-    return [route.split()[1] for route in nearest("GET", path, [f"GET {page}" for page in PAGES])]
+    """Addresses of the navigation, the likeliest first; where none is like it, that of the first page."""
+    near = nearest("GET", path, [f"GET {page}" for page in PAGES])
+    return [route.split()[1] for route in near] or [HOME]

@@ -6,14 +6,15 @@ no more than it takes to choose it: the details have the whole of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import NamedTuple
 
 from cmzon_secrets.emulator.account.exchanges import Exchange
 
-__all__ = ["Block", "Bubble", "Verdict", "in_blocks"]
+__all__ = ["Block", "Bubble", "Verdict", "ignored", "in_blocks"]
 
 LONGEST_TEXT = 1000
 """Characters of a message's text."""
@@ -21,6 +22,11 @@ LONGEST_REMARK = 300
 """Characters of what is remarked on a message."""
 REASONS = ("fault: ", "limit: ", "token: ", "address: ", "scope: ")
 """How the notes begin that tell more than the answer does."""
+IGNORED = "ignored"
+"""How those begin that are much the same of every message that a program sends."""
+MOMENT = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})T([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?Z", re.ASCII
+)
 BLOCK = 100
 """Messages in a block, about."""
 
@@ -77,6 +83,12 @@ def in_blocks(exchanges: Sequence[Exchange], start: str) -> Iterator[Block]:
         yield Block(f"b{number * width}", len(bubbles) > BLOCK / 2, bubbles)
 
 
+def ignored(exchanges: Iterable[Exchange]) -> str:
+    """What the API passed over in any of these messages, each once: said of all of them together."""
+    notes = (note for each in exchanges for note in each.notes if note.startswith(IGNORED))
+    return _cut(", ".join(dict.fromkeys(notes)), LONGEST_REMARK)
+
+
 def _spread(exchanges: Sequence[Exchange]) -> int:
     """How many messages there were for each one shown, as a power of two: it changes seldom."""
     if not exchanges:
@@ -96,16 +108,18 @@ def _bubbles(exchanges: Sequence[Exchange], start: str) -> Iterator[Bubble]:
             day=day,
             time=time,
             text=_cut(each.text, LONGEST_TEXT),
-            remarks=_cut("\n".join(_remarks(each)), LONGEST_REMARK),
+            remarks=_cut("\n".join(_remarks(each, day)), LONGEST_REMARK),
             verdict=Verdict.of(each),
             exchange=each,
         )
         above = day
 
 
-def _remarks(exchange: Exchange) -> Iterator[str]:
+def _remarks(exchange: Exchange, day: str) -> Iterator[str]:
     """What was noted, and what the answer says where the message was not taken and no note tells why."""
-    yield from exchange.notes
+    for note in exchange.notes:
+        if not note.startswith(IGNORED):
+            yield MOMENT.sub(lambda at: at[2] if at[1] == day else f"{at[1]} {at[2]}", note)
     told = any(note.startswith(REASONS) for note in exchange.notes)
     if not exchange.accepted and exchange.response_body and not told:
         yield exchange.reason

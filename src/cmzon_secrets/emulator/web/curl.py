@@ -7,9 +7,11 @@ named.
 
 from __future__ import annotations
 
+import json
 import re
 
 from cmzon_secrets.emulator.account.exchanges import Exchange
+from cmzon_secrets.emulator.web.visible import UNSEEN
 
 __all__ = ["as_curl", "quoted"]
 
@@ -25,14 +27,20 @@ _WORD = re.compile(r"[A-Za-z0-9_:,./@+-]+", re.ASCII)
 """What no shell reads as anything else."""
 _NOT_WITHIN_QUOTES = re.compile(r"'|\\(?=[\\']|\Z)")
 """Between single quotes fish reads ``\\\\`` and ``\\'`` as escapes, which a POSIX shell does not."""
+_ESCAPES = {n: f"\\u{n:04x}" for n in UNSEEN} | {ord("\r"): " "}
+"""How JSON writes what would not be seen. A bare carriage return can only stand between its values."""
 
 
-def as_curl(exchange: Exchange, url: str) -> str:
-    """The command; the token is ``$CMZON_API_TOKEN``."""
+def as_curl(exchange: Exchange, url: str, ca: str | None = None) -> str:
+    """The command; the token is ``$CMZON_API_TOKEN``. ``ca``: the file of the CA to trust.
+
+    A body that is JSON is written so that everything in it can be seen; it sends the same message.
+    """
+    trusting = f" --cacert {quoted(ca)}" if ca is not None else ""
     parts = [
-        f"curl {quoted(url)}",
+        f"curl{trusting} {quoted(url)}",
         *(f"-H {header}" for header in _headers(exchange)),
-        f"--data-raw {quoted(exchange.request_body)}",  # unlike -d, it reads no file for an @
+        f"--data-raw {quoted(_seen(exchange.request_body))}",  # unlike -d, it reads no file for an @
     ]
     return " \\\n  ".join(parts)
 
@@ -43,6 +51,14 @@ def quoted(text: str) -> str:
         return text
     escaped = _NOT_WITHIN_QUOTES.sub(lambda found: rf"'\{found[0]}'", str(text))
     return f"'{escaped}'"
+
+
+def _seen(body: str) -> str:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return body
+    return body.translate(_ESCAPES)
 
 
 def _headers(exchange: Exchange) -> list[str]:

@@ -24,7 +24,7 @@ from cmzon_secrets.emulator.account.messages import ROUTE
 from cmzon_secrets.emulator.account.tokens import IssuedToken
 from cmzon_secrets.emulator.http.answers import invalid_request
 from cmzon_secrets.emulator.http.guard import own_address
-from cmzon_secrets.emulator.web.bubbles import Verdict, in_blocks
+from cmzon_secrets.emulator.web.bubbles import Verdict, ignored, in_blocks
 from cmzon_secrets.emulator.web.curl import as_curl
 from cmzon_secrets.emulator.web.site import Form, Site
 
@@ -54,7 +54,7 @@ def routes(site: Site) -> list[Route]:
 
     async def show(request: Request) -> Response:
         asked = Asked.parse(request.query_params)
-        context = _context(site.account, asked, own_address(request))
+        context = _context(site, asked, own_address(request))
         return site.page(request, "inbox.html", **context)
 
     async def clear(request: Request, form: Form) -> Response:  # noqa: ARG001  # a button has no fields
@@ -119,7 +119,8 @@ class Asked:
         return None if self.limit == ROWS else "all" if self.limit == MOST_ROWS else self.limit
 
 
-def _context(account: Account, asked: Asked, base_url: str) -> dict[str, Any]:
+def _context(site: Site, asked: Asked, base_url: str) -> dict[str, Any]:
+    account = site.account
     exchanges = account.exchanges
     matching = exchanges.count(asked.filters)
     here = matching if asked.to is None else exchanges.count(asked.here())
@@ -136,10 +137,11 @@ def _context(account: Account, asked: Asked, base_url: str) -> dict[str, Any]:
         "more_conversations": len(conversations) > MOST_CONVERSATIONS,
         "blocks": in_blocks(shown, asked.link(show="")),  # the rest is the request's id
         "shown": len(shown),
+        "ignored": ignored(shown),
         "statuses": _statuses(account, asked.filters.status),
         "tokens": _tokens(account),
         "most_tokens": MOST_TOKENS,
-        **_details(account, asked.show, base_url),
+        **_details(site, asked.show, base_url),
         "longest_filter": LONGEST_FILTER,
         "quote": quote,
         "preview": PREVIEW,
@@ -167,7 +169,8 @@ def _tokens(account: Account) -> list[IssuedToken]:
     return list(account.tokens)[: -MOST_TOKENS - 2 : -1]
 
 
-def _details(account: Account, request_id: str, base_url: str) -> dict[str, Any]:
+def _details(site: Site, request_id: str, base_url: str) -> dict[str, Any]:
+    account = site.account
     exchange = account.exchanges.get(request_id) if request_id else None
     if exchange is None:
         return {"exchange": None}
@@ -177,8 +180,8 @@ def _details(account: Account, request_id: str, base_url: str) -> dict[str, Any]
         "verdict": Verdict.of(exchange),
         "token": account.tokens.get(exchange.token_id or ""),
         "route": ROUTE,
-        "curl": as_curl(exchange, url),
-        "curl_new": as_curl(_without_key(exchange), url),
+        "curl": as_curl(exchange, url, site.ca),
+        "curl_new": as_curl(_without_key(exchange), url, site.ca),
     }
 
 

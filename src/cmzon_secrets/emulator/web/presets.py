@@ -70,6 +70,8 @@ def fault_body(form: Form) -> Body:
     kind = form.get("kind", "")
     if kind == "late":
         _check_that_it_only_delays(form)
+    if kind == "reset":
+        _check_that_it_only_resets(form)
     chosen = None if kind in ("reset", "late") else form.number("kind")
     given = {
         "route": form.get("route"),
@@ -92,6 +94,15 @@ def _check_that_it_only_delays(form: Form) -> None:
         raise fields.complain("status", "the true answer, only later, keeps its own")
     if not form.number("latency"):
         raise fields.complain("latency", "seconds are missing: how much later is the answer?")
+
+
+def _check_that_it_only_resets(form: Form) -> None:
+    """What the request says in vain, a person has not meant."""
+    fields = Fields(form, known=form)
+    if isinstance(form.number("status"), float | int):
+        raise fields.complain("status", "a connection that is reset brings no answer to have one")
+    if isinstance(form.number("retry_after"), float | int):
+        raise fields.complain("retry_after", "it needs a status to go with")
 
 
 def quota_body(form: Form) -> Body:

@@ -47,7 +47,7 @@ BODIES = {
 }
 """What the form of each section comes to."""
 
-NOT_ASKED = ("id", "struck", "drawn")
+NOT_ASKED = ("id", "struck", "drawn", "without_effect")
 """What a fault tells that nobody may ask for."""
 
 Change = Callable[[Request, Form], str]

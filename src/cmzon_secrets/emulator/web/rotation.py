@@ -17,13 +17,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cmzon_secrets.emulator.account.account import Account
-from cmzon_secrets.emulator.account.stages import Stage, common_name, stages
+from cmzon_secrets.emulator.account.stages import Stage, stages
+from cmzon_secrets.emulator.account.takeovers import Takeover, as_of, common_name
 from cmzon_secrets.emulator.account.tokens import IssuedToken
 from cmzon_secrets.emulator.http.answers import invalid_request
 from cmzon_secrets.emulator.web import timeline, traffic
 from cmzon_secrets.emulator.web.site import Site
 from cmzon_secrets.emulator.web.timeline import Bar, Mark, Span, Window
 from cmzon_secrets.emulator.web.traffic import Traffic
+from cmzon_secrets.emulator.web.visible import visible
 
 __all__ = ["routes"]
 
@@ -116,7 +118,7 @@ class Picture:
         self.bucket = traffic.bucket_for(self.window)
         self._rates = self._gather()
         self.highest = traffic.tallest(self._rates.values())
-        self._stages = stages(self._tokens, self._now)
+        self._stages = stages(self._tokens, account.usage.takeovers.by_name, self._now)
 
     @property
     def left_out(self) -> list[str]:
@@ -173,7 +175,8 @@ class Picture:
 
     def _group(self, name: str, drawn: list[IssuedToken]) -> Group:
         named = self._wanted[name]
-        graces = timeline.graces(named, self._now)
+        moves = as_of(self._account.usage.takeovers.by_name.get(name, ()), self._now)
+        graces = timeline.graces(moves, self._now)
         in_use = next((t for t in named if self._stages[t.id] is Stage.CURRENT), None)
         return Group(
             id=named[0].id,
@@ -181,9 +184,9 @@ class Picture:
             rows=[self._row(token, graces.get(token.id, [])) for token in reversed(drawn)],
             more=len(named) - len(drawn),
             in_use=in_use,
-            since=_since(in_use, graces),
+            since=_since(in_use, moves, graces),
             handovers=[
-                self.window.place(at) for at in timeline.handovers(named) if self.window.holds(at)
+                self.window.place(at) for at in timeline.handovers(moves) if self.window.holds(at)
             ],
         )
 
@@ -204,10 +207,14 @@ class Picture:
         return traffic.columns(rates, used, self.window, self.bucket, self.highest)
 
 
-def _since(in_use: IssuedToken | None, graces: Mapping[str, list[Span]]) -> float | None:
+def _since(
+    in_use: IssuedToken | None, moves: Iterable[Takeover], graces: Mapping[str, list[Span]]
+) -> float | None:
+    """When the traffic moved to it, or the last of those died that had taken over."""
     if in_use is None:
         return None
-    return max((end for _, end in graces[in_use.id]), default=in_use.promoted_at)
+    moved = [move.at for move in moves if move.token is in_use]
+    return max([*moved, *(end for _, end in graces[in_use.id])])
 
 
 def _by_name(tokens: Iterable[IssuedToken]) -> _ByName:
@@ -234,8 +241,6 @@ def _is_meant(name: str, asked: str) -> bool:
 
     HTML cannot hold control characters: a form sends the pictures that are shown for them.
     """
-    from cmzon_secrets.emulator.web.templates import visible
-
     return common_name(asked) in (name, visible(name))
 
 

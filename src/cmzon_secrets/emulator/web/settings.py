@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from cmzon_secrets.emulator.account.history import EVENTS, HistoryFilter
 from cmzon_secrets.emulator.account.idempotency import Use
-from cmzon_secrets.emulator.account.stages import stages
+from cmzon_secrets.emulator.account.stages import Stage, stages
 from cmzon_secrets.emulator.account.tokens import (
     AUDIT,
     MANAGE,
@@ -116,7 +116,7 @@ class Settings:
             request,
             "token.html",
             token=token,
-            stage=stages(self._account.tokens, self._account.clock.timestamp())[token.id],
+            stage=self._stages()[token.id],
             names={token.id: token.name for token in self._account.tokens},
             events=found[-SHOWN:],
             older=len(found) > SHOWN,
@@ -135,6 +135,11 @@ class Settings:
         token = self._asked_for(request)
         self._account.expire(token.id, self._site.origin(request))
         return self._site.back_to(f"{PATH}/{token.id}", "expired")
+
+    def _stages(self) -> dict[str, Stage]:
+        account = self._account
+        moves = account.usage.takeovers.by_name
+        return stages(account.tokens, moves, account.clock.timestamp())
 
     def _asked_for(self, request: Request) -> IssuedToken:
         token = self._account.tokens.get(request.path_params["id"])
@@ -155,7 +160,7 @@ class Settings:
             listing=listing,
             found=len(found),
             tokens=found if listing.everything else found[:SHOWN],
-            stages=stages(self._account.tokens, now),
+            stages=self._stages(),
             form=form,
             refusal=refusal,
             labels=LABELS,

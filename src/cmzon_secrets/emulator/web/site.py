@@ -86,14 +86,23 @@ class Form(dict[str, str]):
 
 
 class Site:
-    """The dashboard of one account. ``stopping`` ends what would go on for ever."""
+    """The dashboard of one account. ``stopping`` ends what would go on for ever.
+
+    ``ca`` is the file of the CA that clients have to trust; None without TLS.
+    """
 
     def __init__(
-        self, account: Account, api_routes: Sequence[str], *, stopping: asyncio.Event
+        self,
+        account: Account,
+        api_routes: Sequence[str],
+        *,
+        stopping: asyncio.Event,
+        ca: str | None = None,
     ) -> None:
         self.account = account
         self.api_routes = list(api_routes)
         self.stopping = stopping
+        self.ca = ca
         self._csrf = secrets.token_urlsafe(32)
 
     def get(self, path: str, view: View) -> Route:
@@ -167,6 +176,7 @@ class Site:
             "faults": list(account.faults),
             "quota": account.messages.limits.quota,
             "base_url": own_address(request),
+            "ca": self.ca,
             "pages": PAGES,
         }
 

@@ -11,24 +11,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cmzon_secrets.emulator.clock import format_time
 from cmzon_secrets.emulator.web.curl import quoted
+from cmzon_secrets.emulator.web.visible import as_on_a_phone, visible
 
 __all__ = ["make_environment"]
-
-_BIDI = dict(
-    zip(
-        (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
-        ("ALM", "LRM", "RLM", "LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"),
-        strict=True,
-    )
-)
-"""What turns the direction of writing, by Unicode's short names."""
-_PICTURES = {
-    **{n: chr(0x2400 + n) for n in range(0x20) if chr(n) not in "\n\t"},
-    **{n: f"⟨{n:02X}⟩" for n in range(0x80, 0xA0)},
-    **{n: f"⟨{name}⟩" for n, name in _BIDI.items()},
-    0x7F: "\u2421",
-}
-"""Control characters as the pictures that Unicode has of them, and those without one as ⟨marks⟩."""
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
@@ -46,19 +31,16 @@ def make_environment(folder: Path) -> Environment:
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # as the API documents them
     environment.filters |= {
         "visible": visible,
+        "as_on_a_phone": as_on_a_phone,
         "quoted": quoted,
         "rfc3339": format_time,
         "clock_time": clock_time,
         "day": day,
         "duration": duration,
+        "percent": percent,
     }
     environment.globals["link"] = link
     return environment
-
-
-def visible(text: str) -> str:
-    """``text`` with every control character, which would not be seen, shown."""
-    return text.translate(_PICTURES)
 
 
 def clock_time(timestamp: float) -> str:
@@ -82,6 +64,11 @@ def duration(seconds: float) -> str:
     while len(parts) > 1 and parts[0][0] == 0:
         del parts[0]
     return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count or len(parts) == 1)
+
+
+def percent(share: float) -> str:
+    """A share of 1, to three digits: ``33.3 %``."""
+    return f"{100 * share:.3g} %"
 
 
 def link(path: str, query: dict[str, object], **changed: object) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import inf
 
+from cmzon_secrets.emulator.account.takeovers import Takeover
 from cmzon_secrets.emulator.account.tokens import IssuedToken
 
 __all__ = [
@@ -30,20 +32,21 @@ __all__ = [
     "trailing",
 ]
 
-SHORTEST = 60.0
+SHORTEST = 10.0
 """Seconds; what a window spans at least, so that the beginning of a story is not one fat bar."""
 FITTED = 8
 """How many of the newest tokens a fitted window begins early enough for."""
 MARGIN = 0.02
-"""How much of a fitted window lies before its first moment."""
+"""How much of a fitted window lies before its first moment; a second at least, so that it has all of
+the one in which the story began."""
 MOST_TICKS = 9
 THINNEST = 0.6
 """Percent; a bar that still grows has at least this width."""
-APART = 1.1
-"""Percent; marks that are nearer are drawn side by side."""
+APART, APART_ON_A_PHONE = 1.1, 3.0
+"""Percent; marks that are nearer are drawn side by side. A mark is as wide on a phone, the picture is not."""
 
 Span = tuple[float, float]
-"""From when to when."""
+"""From when to when; until ``inf`` for what goes on."""
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 _STEPS = (
@@ -112,11 +115,15 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A moment of a token. ``place`` is where it is drawn: near its true place if that is taken."""
+    """A moment of a token.
+
+    ``place`` is where it is drawn, near its true place if that is taken; ``narrow``: on a phone.
+    """
 
     kind: str
     at: float
     place: float
+    narrow: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +141,12 @@ def fitting(tokens: Sequence[IssuedToken], now: float) -> Window:
 
 
 def since_the_first(tokens: Iterable[IssuedToken], now: float) -> Window:
-    """From the birth of the oldest until now."""
-    first = min((token.created_at for token in tokens), default=now)
-    return trailing((now - first) * (1 + MARGIN), now)
+    """From the birth of the oldest until now; where none is born yet, the last minute."""
+    born = [token.created_at for token in tokens if token.created_at <= now]
+    if not born:
+        return trailing(MINUTE, now)
+    lived = now - min(born)
+    return trailing(lived + max(1.0, lived * MARGIN), now)
 
 
 def trailing(seconds: float, now: float) -> Window:
@@ -162,34 +172,50 @@ def _label(at: int, step: int, window: Window) -> str:
     return moment.strftime("%H:%M:%S" if step < MINUTE else "%H:%M")
 
 
-def handovers(tokens: Iterable[IssuedToken]) -> list[float]:
-    """When the traffic moved on to another token; ``tokens`` are those of one name."""
-    return sorted(at for token in tokens if (at := token.promoted_at) is not None)[1:]
+def handovers(takeovers: Iterable[Takeover]) -> list[float]:
+    """When the traffic moved on to another token, or back to one; of one name, ``as_of`` a moment."""
+    return [takeover.at for takeover in takeovers][1:]
 
 
-def graces(tokens: Iterable[IssuedToken], now: float) -> dict[str, list[Span]]:
-    """While which another one had taken over, by the token's id; ``tokens`` are those of one name.
+def graces(takeovers: Sequence[Takeover], now: float) -> dict[str, list[Span]]:
+    """While which another one had taken over, by the token's id; of one name, ``as_of`` now.
 
-    One that began to send later has taken over for as long as it lives: once all of them are dead,
-    the token is in use again, as its stage says. What is dead itself is for ``bars`` to leave out.
+    Another one has taken over for as long as it lives, or until the traffic comes back: once all of
+    them are dead, the token is in use again, as its stage says. What is dead itself is for ``bars``
+    to leave out.
     """
     away: list[Span] = []
-    found = {}
-    for promoted, _, token in _last_to_send_first(tokens):
-        found[token.id] = away
-        away = _joined((promoted, max(promoted, _sending_until(token, now))), away)
+    found: dict[str, list[Span]] = {}
+    back: dict[str, int] = {}
+    for n, takeover in reversed(list(enumerate(takeovers))):
+        token = takeover.token
+        if token.id in back:
+            meanwhile = takeovers[n + 1 : back[token.id]]
+            until = takeovers[back[token.id]].at
+            found[token.id] = [*_spans(meanwhile, now, until), *found[token.id]]
+        else:
+            found[token.id] = away
+        back[token.id] = n
+        away = _spans([takeover], now, later=away)
+    return found
+
+
+def _spans(
+    takeovers: Sequence[Takeover], now: float, until: float = inf, later: Sequence[Span] = ()
+) -> list[Span]:
+    """From when to when any of these had taken over, no longer than ``until``; and ``later``."""
+    found = list(later)
+    for takeover in reversed(takeovers):
+        end = min(until, _sending_until(takeover.token, now))
+        if end >= takeover.at:
+            found = _joined((takeover.at, end), found)
     return found
 
 
 def _sending_until(token: IssuedToken, now: float) -> float:
     """Never, for one that is dead although its end is still to come: the clock was set back."""
     end = ended_at(token, now)
-    return end if end is not None else now if token.live(now) else 0.0
-
-
-def _last_to_send_first(tokens: Iterable[IssuedToken]) -> list[tuple[float, int, IssuedToken]]:
-    sending = [(at, t.seq, t) for t in tokens if (at := t.promoted_at) is not None]
-    return sorted(sending, key=lambda each: each[:2], reverse=True)
+    return end if end is not None else inf if token.live(now) else 0.0
 
 
 def _joined(span: Span, later: list[Span]) -> list[Span]:
@@ -235,14 +261,16 @@ def _parts(
         return
     at = min(token.promoted_at, last)
     yield "waiting", token.created_at, at
-    for start, end in grace:
-        if start >= last:
+    for began, end in grace:
+        start = max(began, at)
+        if start > last:
             break
         yield "serving", at, start
-        at = min(end, last)
+        at = max(start, min(end, last))
         yield "grace", start, at
-    if at < last:
-        yield "serving", at, last
+        if end > last:
+            return
+    yield "serving", at, last
 
 
 def _width(window: Window, start: float, stop: float) -> float:
@@ -257,17 +285,18 @@ def marks(token: IssuedToken, window: Window, now: float) -> list[Mark]:
         if (at := when(token)) is not None and at <= now and window.holds(at)
     ]
     moments.sort()
-    places = _side_by_side([window.place(at) for at, _, _ in moments])
-    return [Mark(kind, at, place) for (at, _, kind), place in zip(moments, places, strict=True)]
+    true = [window.place(at) for at, _, _ in moments]
+    places = zip(_side_by_side(true, APART), _side_by_side(true, APART_ON_A_PHONE), strict=True)
+    return [Mark(kind, at, *drawn) for (at, _, kind), drawn in zip(moments, places, strict=True)]
 
 
-def _side_by_side(places: list[float]) -> list[float]:
+def _side_by_side(places: list[float], apart: float) -> list[float]:
     """The places, moved to the right as far as they need to be told apart, and back at the edge."""
     moved: list[float] = []
     for place in places:
-        moved.append(max(place, moved[-1] + APART) if moved else place)
+        moved.append(max(place, moved[-1] + apart) if moved else place)
     edge = 100.0
     for n in reversed(range(len(moved))):
         moved[n] = round(min(moved[n], edge), 3)
-        edge = moved[n] - APART
+        edge = moved[n] - apart
     return moved

@@ -1,5 +1,7 @@
 """The command that sends a kept request again: the same words in every shell, and no secret."""
 
+import json
+import shlex
 import shutil
 import subprocess
 from itertools import product
@@ -9,6 +11,7 @@ import pytest
 
 from cmzon_secrets.emulator.account.exchanges import ExchangeFilter
 from cmzon_secrets.emulator.web.curl import as_curl, quoted
+from cmzon_secrets.emulator.web.visible import visible
 
 WORDS = [
     *map("".join, product("\\'\"x", repeat=3)),
@@ -38,9 +41,34 @@ def test_a_word_that_needs_no_quotes_has_none():
     assert quoted("") == "''"
 
 
-def as_sent_again(api: Any) -> str:
+def as_sent_again(api: Any, ca: str | None = None) -> str:
     (exchange,) = api.emulator._ask(lambda a: a.exchanges.newest(ExchangeFilter(), 1))
-    return as_curl(exchange, "http://127.0.0.1:1/v1/messages")
+    return as_curl(exchange, "http://127.0.0.1:1/v1/messages", ca)
+
+
+UNSEEN = "שלום\u200f! \u202egnp.exe\u202c \u2066x\u2069 \x7f\x85 C:\\\u200e"
+"""In a body: not escaped, as a program that writes UTF-8 sends it."""
+
+
+def test_json_is_written_so_that_all_of_it_is_seen_and_sends_the_same_message(api):
+    body = json.dumps({"to": "+1234567890", "text": {"body": UNSEEN}}, ensure_ascii=False, indent=1)
+    api.call("POST", "/v1/messages", content=body.replace("\n", "\r\n").encode())
+    command = as_sent_again(api)
+    assert visible(command) == command
+    assert "שלום\\u200f! \\u202egnp.exe\\u202c" in command
+    assert json.loads(shlex.split(command)[-1]) == json.loads(body)
+
+
+@pytest.mark.parametrize("body", ["\u202e{not JSON", '{"a": "\x1b"}', f"{'[' * 60_000}\u200f"])
+def test_what_is_no_json_has_no_other_way_to_be_written(api, body):
+    api.call("POST", "/v1/messages", content=body.encode())
+    assert shlex.split(as_sent_again(api))[-1] == body
+
+
+def test_under_tls_the_command_names_the_ca(api):
+    api.send()
+    command = as_sent_again(api, "/tmp/it's here/ca.pem")
+    assert shlex.split(command)[:3] == ["curl", "--cacert", "/tmp/it's here/ca.pem"]
 
 
 @pytest.mark.parametrize(

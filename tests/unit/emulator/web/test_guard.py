@@ -131,6 +131,13 @@ A_PAGE_ON_THE_WEB = {
     "posts in a browser that does not tell more": {"Origin": "http://evil.example"},
     "hides where it is from": {"Origin": "null"},
     "was rebound": {"Origin": "http://127.0.0.1.evil.example:80"},
+    "was rebound, and asks in its own name": {
+        "Host": "evil.example:8025",
+        "Origin": "http://evil.example:8025",
+        "Sec-Fetch-Site": "same-origin",
+    },
+    "was rebound, and reads": {"Host": "evil.example:8025", "Sec-Fetch-Site": "same-origin"},
+    "was rebound, and reads by http": {"Host": "evil.example:8025", "Accept-Language": "en-US"},
     "shows a picture": {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
     "links here": CLICK,
 }
@@ -140,10 +147,12 @@ A_PAGE_ON_THE_WEB = {
 def test_of_what_a_page_on_the_web_sends_to_the_api_nothing_is_left(api, headers):
     api.fault(status=500, count=1)
     asked = [("POST", "/v1/messages"), ("GET", "/v1/tokens"), ("GET", "/v1/nowhere")]
+    asked += [("GET", "/"), ("GET", "/_emulator/stats/"), ("GET", "/oauth/authorize")]
     before = api.stats()
     for method, path in asked:
         answer = api.http.request(method, path, headers=headers)
         assert answer.status_code == 403
+        assert "/v1" not in answer.text
         assert answer.headers["x-request-id"]
         assert api.call(method, path, headers=headers).status_code == 403  # with a token, too
     assert api.stats() == before
@@ -159,6 +168,8 @@ def test_of_what_a_page_on_the_web_sends_to_the_api_nothing_is_left(api, headers
         {"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"},
         {"Origin": "https://[::1]:8443"},
         {"Sec-Fetch-Site": "none"},
+        {"Accept-Language": "de", "Host": "localhost:8025"},
+        {"Host": "api.cmzon.test", "User-Agent": "curl/8.5.0"},
         {},
     ],
 )

@@ -3,7 +3,9 @@
 import contextlib
 import json
 import re
+import shlex
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ import pytest
 
 from cmzon_secrets.emulator import Emulator
 from cmzon_secrets.emulator import web as dashboard
+from cmzon_secrets.emulator.web.site import PAGES
 from cmzon_secrets.emulator.web.templates import make_environment
 
 FOLDER = Path(dashboard.__file__).parent
@@ -218,13 +221,30 @@ def test_a_bubble_says_whether_the_message_was_accepted_and_what_was_odd_about_i
     assert re.fullmatch(r"struck fault: .*503.* \d\d:\d\d:\d\d ✗ 503", texts[2])
 
 
-def test_a_field_that_was_ignored_is_named_at_the_message(connect):
+def test_a_field_that_was_ignored_is_named_once_above_the_messages_and_with_the_details(connect):
     with Emulator() as emulator:
         lenient = Inbox(connect(emulator))
-        message = {"to": ONE, "type": "text", "text": {"body": "x"}, "priority": 1}
-        lenient.api.send(message=message)
-        (bubble,) = lenient.page().bubbles()
-    assert "ignored: priority" in raw(bubble)
+        for extra in ({}, {"priority": 1}, {"<b>": 2}, {"priority": 3}):
+            message = {"to": ONE, "type": "text", "text": {"body": "x"}, **extra}
+            answer = lenient.api.send(message=message)
+        page, details = lenient.page(), lenient.details(answer).text("details")
+        lenient.send("x", to=TWO)
+        other = lenient.page(to=TWO)
+    assert page.text("ignored") == "ignored: priority, ignored: <b>"
+    assert [bubble.find("i") for bubble in page.bubbles()] == [None] * 4
+    assert "ignored: priority" in details
+    assert not other.has("ignored")
+
+
+def test_a_bubble_tells_times_as_the_page_does(inbox):
+    token = inbox.api.issue()
+    inbox.api.revoke(token["id"])
+    inbox.send("too late", token=token["token"])
+    inbox.api.control("clock", advance=2 * 86400)
+    inbox.send("much too late", token=token["token"])
+    same_day, later = (raw(bubble.find("i")) for bubble in inbox.page().bubbles())
+    assert re.fullmatch(r"token: revoked at \d\d:\d\d:\d\d", same_day)
+    assert re.fullmatch(r"token: revoked at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", later)
 
 
 def test_a_request_that_got_no_answer_is_shown_as_such(inbox):
@@ -284,8 +304,8 @@ def test_a_long_list_of_remarks_is_cut(connect):
         lenient = Inbox(connect(emulator))
         extra = {f"field{n}": n for n in range(1000)}
         lenient.api.send(message={"to": ONE, "type": "text", "text": {"body": "x"}, **extra})
-        (bubble,) = lenient.page().bubbles()
-    assert len(raw(bubble.find("i"))) == 301
+        page = lenient.page()
+    assert len(page.text("ignored")) == 301
 
 
 def test_messages_stand_in_blocks_which_keep_their_messages_when_more_arrive(busy):
@@ -621,6 +641,14 @@ def test_a_hostile_text_is_shown_as_it_stands_and_changes_nothing_around_it(inbo
     assert shape(page) == plain
 
 
+def test_a_text_from_right_to_left_is_shown_as_a_phone_shows_it(inbox):
+    text = "שלום\u200f! \u2068CMzon\u2069 \u200e100 ₪"
+    page = inbox.details(inbox.send(text))
+    assert page.texts() == [text]
+    assert raw(page.get("message")) == text  # what is copied from there is what was sent
+    assert text in page.conversations()[0]
+
+
 def test_characters_that_turn_a_text_around_are_shown_as_marks(inbox):
     page = inbox.details(inbox.send("\u202egnp.exe\u202c"))
     assert page.texts() == ["⟨RLO⟩gnp.exe⟨PDF⟩"]
@@ -664,6 +692,34 @@ def test_a_hostile_name_of_a_token_is_shown_as_it_stands(inbox):
 def shape(page: Page) -> list[str]:
     """The elements of the page with the names of their attributes: what texts must not change."""
     return [f"{e.tag} {' '.join(sorted(e.attrib))}" for e in page.root.iter()]
+
+
+# --- under TLS ------------------------------------------------------------------------------
+
+
+def test_under_tls_every_command_names_the_ca_and_can_be_run_as_it_is_copied(connect):
+    if shutil.which("curl") is None:
+        pytest.skip("not run: curl is not installed")
+    with Emulator(tls=True) as emulator:
+        api = connect(emulator, verify=ssl.create_default_context(cafile=emulator.ca))
+        inbox, trust = Inbox(api), ["--cacert", emulator.ca]
+        empty = inbox.page()
+        assert as_the_shell_reads(raw(empty.get("first-curl")))[:2] == trust
+        assert f"--ca {emulator.ca} " in raw(empty.get("first-send"))
+        details = inbox.details(inbox.send("x"))
+        again = shell(raw(details.get("curl")), CMZON_API_TOKEN=emulator.admin_token)
+        token = api.issue()["id"]
+        paths = (*PAGES, f"/dashboard/tokens/{token}")
+        twins = {path: twins_on(inbox.page(path)) for path in paths}
+    assert json.loads(again)["status"] == "accepted"
+    assert [path for path, found in twins.items() if not found] == []
+    assert {tuple(twin[:2]) for found in twins.values() for twin in found} == {tuple(trust)}
+
+
+def twins_on(page: Page) -> list[list[str]]:
+    """The arguments of each ``curl`` that is shown beside a form."""
+    twins = [raw(code) for code in page.all("details[@class='twin']/pre/code")]
+    return [shlex.split(twin)[1:] for twin in twins]
 
 
 # --- cleared --------------------------------------------------------------------------------
@@ -756,7 +812,9 @@ def test_the_script_never_makes_markup_from_a_string():
 
 
 def test_the_twin_of_a_form_is_quoted_for_a_shell():
-    parts = make_environment(FOLDER / "templates").get_template("parts.html").module
+    parts = (
+        make_environment(FOLDER / "templates").get_template("parts.html").make_module({"ca": None})
+    )
     twin = parts.twin("POST", "http://127.0.0.1:1/x?a='b'", '{"name": "it\'s <b>"}')
     (_, command, _) = re.split("</?code>", str(twin))
     assert "<b>" not in command

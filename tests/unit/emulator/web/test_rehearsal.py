@@ -358,8 +358,15 @@ def test_a_fault_in_force_says_what_it_does_how_often_and_how_often_it_did(page,
 
 def test_a_probable_fault_tells_its_seed_and_for_how_many_requests_it_was_drawn(page, api):
     api.fault(status=503, probability=0.25, seed=7)
+    assert "any 25 % of the time seed 7 0 End" in text_of(page.html(), "in-force")
     struck = statuses(api, 12).count(503)
-    assert f"every time 25 % of them, seed 7 {struck} of 12 " in text_of(page.html(), "in-force")
+    told = text_of(page.html(), "in-force")
+    assert f"any 25 % of the time seed 7 {struck} of 12 " in told
+
+
+def test_a_fault_that_is_both_counted_and_probable_tells_both(page, api):
+    api.fault(status=503, count=3, probability=1 / 3)
+    assert "3 more times, 33.3 % of the time" in text_of(page.html(), "in-force")
 
 
 def test_a_fault_in_force_shows_the_request_that_sets_it_again(page, api):
@@ -387,6 +394,22 @@ def test_ending_a_fault_that_was_used_up_meanwhile_is_no_error(page, api):
 def test_the_banner_says_how_likely_a_fault_is(api, page):
     api.fault(status=503, probability=0.3)
     assert "status 503, 30 % of the time" in page.html("/dashboard")
+
+
+def test_the_banner_tells_of_three_faults_and_how_many_more_there_are(api, page):
+    for status in (500, 502, 503):
+        api.fault(status=status, probability=1 / 3)
+    assert "more" not in banner(page)
+    assert "status 503, 33.3 % of the time." in banner(page)
+    for status in (504, 505):
+        api.fault(status=status)
+    assert "5 faults are in force. " in banner(page)
+    assert "And 2 more. See and end them" in banner(page)
+    assert "504" not in banner(page)
+
+
+def banner(page: "Rehearsal") -> str:
+    return text_of(page.html("/dashboard"), "banner")
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -438,11 +461,13 @@ def test_limits_of_ones_own_hold_and_an_empty_field_lifts_one(page, api):
     )
 
 
-def test_a_request_that_wants_a_reset_and_a_status_is_refused_by_name(page, api):
+def test_a_request_that_wants_a_reset_and_a_status_is_shown_as_the_reset_that_it_is(page, api):
     fault = {"route": ROUTE, "reset": True, "status": 503}
-    details = api.details(api.http.post("/_emulator/faults", json=fault))
-    assert details.startswith("status — ")
-    assert page.faults() == []
+    assert api.http.post("/_emulator/faults", json=fault).status_code == 200
+    (told,) = page.faults()
+    assert (told["status"], told["without_effect"]) == (503, ["status"])
+    assert "reset" in page.html()
+    assert "without_effect" not in page.html()
 
 
 @pytest.mark.parametrize("bad", ["0", "-5", "1.5", "lots", "1e99", "inf"])

@@ -130,6 +130,31 @@ class TestTheStoryOfARotation:
         killed = told(html, new["id"])[7]
         assert re.search(rf"carries the traffic since <time[^>]*>{killed}</time>", html)
 
+    def test_after_a_rollback_the_one_that_the_traffic_came_back_to_is_current(self, api, page):
+        old, new = api.issue(), api.issue()
+        for token in (old, new, old, old, old):
+            api.send(token["token"])
+        html = page()
+        assert [told(html, token["id"])[1] for token in (old, new)] == ["current", "previous"]
+        assert kinds(html, old["id"], "life") == ["waiting", "serving", "grace", "serving"]
+        assert kinds(html, new["id"], "life") == ["waiting", "serving", "grace"]
+        assert f"<code>{old['id'][:12]}</code> carries the traffic since" in html
+        assert html.count('class="handover"') == 2
+
+    def test_once_the_clock_is_back_from_a_rehearsal_the_next_one_to_send_is_current(
+        self, api, page
+    ):
+        first, rehearsed, newest = api.issue(), api.issue(), api.issue()
+        for token, seconds in ((first, 86400), (rehearsed, -86400), (newest, 0)):
+            api.send(token["token"])
+            api.control("clock", advance=seconds)
+        html = page()
+        assert [told(html, token["id"])[1] for token in (first, rehearsed, newest)] == [
+            *("previous", "previous", "current")
+        ]
+        since = re.search(r"carries the traffic since <time[^>]*>([^<]*)</time>", html)[1]
+        assert since == told(html, newest["id"])[5]
+
     def test_the_key_calls_a_bar_what_its_row_does(self, page):
         key = page().partition("How to read it")[2]
         words = re.findall(r"</svg> (\w+): [^<]+</li>", key)

@@ -304,6 +304,15 @@ class TestOnce:
         assert entries(api, name="other") == []
         assert generate(api, shown, name="other").status_code == 201
 
+    def test_a_name_of_which_nothing_can_be_seen_is_refused_beside_its_field(
+        self, api: Any
+    ) -> None:
+        refused = generate(api, look(api), name="\u200b")
+        assert refused.status_code == 400
+        complaint = Page(refused.text).one("p", id="wrong").text
+        assert complaint == "Name — no character of it can be seen"
+        assert entries(api)[1:] == []
+
     def test_every_form_that_is_shown_has_a_key_of_its_own(self, api: Any) -> None:
         refused = Page(generate(api, look(api), name="").text)
         keys = {look(api).value("once"), look(api).value("once"), refused.value("once")}
@@ -392,6 +401,21 @@ class TestList:
         row = page.rows()[token["id"]]
         assert "3 refused after death" in row
         assert "Revoke…" not in row
+
+    def test_only_a_live_token_counts_down(self, api: Any) -> None:
+        token = api.issue(expires_in=5_184_000)
+        page = f"{PATH}/{token['id']}"
+        expires = token["expires_at"]
+        living = [look(api, path).all("time", datetime=expires) for path in (PATH, page)]
+        assert [["data-until" in time.attributes for time in found] for found in living] == [
+            [True],
+            [True, False],
+        ]
+        api.revoke(token["id"])
+        for path in (PATH, page):
+            (time,) = look(api, path).all("time", datetime=expires)
+            assert "data-until" not in time.attributes
+            assert time.text.startswith(expires[:10])
 
     def test_the_admin_token_is_marked_and_revoking_it_says_what_it_breaks(self, api: Any) -> None:
         plain = api.issue()["id"]

@@ -1,6 +1,7 @@
 """The geometry of the timeline: every moment lies where it belongs, whatever the stretch of time."""
 
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmzon_secrets.emulator.account.stages import Stage, stages
+from cmzon_secrets.emulator.account.takeovers import Takeover, as_of
 from cmzon_secrets.emulator.account.tokens import IssuedToken
 from cmzon_secrets.emulator.web import timeline, traffic
 from cmzon_secrets.emulator.web.timeline import Window
@@ -23,9 +25,22 @@ def token(seq: int = 1, created_at: float = NOON, **moments: Any) -> IssuedToken
     return IssuedToken(seq, f"tok_{seq}", f"{seq:064}", "acme", (), (), created_at, **moments)
 
 
+def begun(tokens: list[IssuedToken]) -> list[Takeover]:
+    """To whom the traffic moved, where it moved with each one's first message alone."""
+    began = [Takeover(each, at) for each in tokens if (at := each.promoted_at) is not None]
+    return sorted(began, key=lambda takeover: (takeover.at, takeover.token.seq))
+
+
 def the_bars(of: IssuedToken, others: list[IssuedToken], window: Window, now: float) -> list[Any]:
     """A token's bars among ``others`` of its name."""
-    grace = timeline.graces([of, *others], now).get(of.id, [])
+    return bars_after(begun([of, *others]), of, window, now)
+
+
+def bars_after(
+    moves: list[Takeover], of: IssuedToken, window: Window, now: float
+) -> list[tuple[str, float, float]]:
+    """A token's bars after what happened in its name."""
+    grace = timeline.graces(as_of(moves, now), now).get(of.id, [])
     return [(bar.kind, bar.start, bar.end) for bar in timeline.bars(of, grace, window, now)]
 
 
@@ -33,8 +48,9 @@ class TestWindows:
     def test_one_without_tokens_is_the_last_minute(self):
         assert timeline.fitting([], NOON) == Window(NOON - 60, NOON)
 
-    def test_a_story_of_seconds_is_not_stretched_beyond_a_minute(self):
-        assert timeline.fitting([token(created_at=NOON - 3)], NOON) == Window(NOON - 60, NOON)
+    def test_a_story_of_seconds_fills_its_picture_but_no_fewer_than_ten_are_shown(self):
+        assert timeline.fitting([token(created_at=NOON - 3)], NOON) == Window(NOON - 10, NOON)
+        assert timeline.fitting([token(created_at=NOON - 20)], NOON) == Window(NOON - 21, NOON)
 
     def test_a_fitted_one_begins_a_little_before_the_oldest_of_the_newest_eight(self):
         tokens = [token(n, NOON - 1000 + 100 * n) for n in range(10)]
@@ -122,7 +138,7 @@ class TestBars:
 
     def test_bars_of_one_token_touch_and_stay_inside_the_picture(self):
         long_lived = token(created_at=NOON - 900, promoted_at=NOON - 50)
-        bars = timeline.bars(long_lived, [(NOON, NOON + 100)], self.window, NOON + 100)
+        bars = timeline.bars(long_lived, [(NOON, inf)], self.window, NOON + 100)
         assert [bar.kind for bar in bars] == ["waiting", "serving", "grace"]
         assert bars[0].place == 0
         for before, after in pairwise(bars):
@@ -142,16 +158,19 @@ class TestWhoTookOver:
             token(3, promoted_at=NOON + 9),
             token(4, promoted_at=NOON + 5),
         ]
-        assert timeline.handovers(tokens) == [NOON + 5, NOON + 9]
-        assert timeline.graces(tokens, NOON + 20) == {
-            "tok_1": [(NOON + 5, NOON + 20)],
-            "tok_4": [(NOON + 9, NOON + 20)],
+        assert timeline.handovers(begun(tokens)) == [NOON + 5, NOON + 9]
+        assert timeline.graces(begun(tokens), NOON + 20) == {
+            "tok_1": [(NOON + 5, inf)],
+            "tok_4": [(NOON + 9, inf)],
             "tok_3": [],
         }
 
     def test_of_two_in_the_same_moment_the_younger_takes_over(self):
         tokens = [token(2, promoted_at=NOON), token(1, promoted_at=NOON)]
-        assert timeline.graces(tokens, NOON + 9) == {"tok_1": [(NOON, NOON + 9)], "tok_2": []}
+        assert timeline.graces(begun(tokens), NOON + 9) == {
+            "tok_1": [(NOON, inf)],
+            "tok_2": [],
+        }
 
     def test_grace_ends_with_the_death_of_all_that_took_over(self):
         tokens = [
@@ -160,7 +179,7 @@ class TestWhoTookOver:
             token(3, promoted_at=NOON + 20, expires_at=NOON + 40),
             token(4, promoted_at=NOON + 60, revoked_at=NOON + 70),
         ]
-        assert timeline.graces(tokens, NOON + 90)["tok_1"] == [
+        assert timeline.graces(begun(tokens), NOON + 90)["tok_1"] == [
             (NOON + 10, NOON + 40),
             (NOON + 60, NOON + 70),
         ]
@@ -179,7 +198,7 @@ class TestWhoTookOver:
         by_hand = token(1, promoted_at=NOON + 5)
         rotated = token(2, promoted_at=NOON + 9, expires_at=NOON + 60 * DAY)
         now = NOON + 60 * DAY + 5
-        grace = timeline.graces([by_hand, rotated], now)["tok_1"]
+        grace = timeline.graces(begun([by_hand, rotated]), now)["tok_1"]
         *_, before, last = timeline.bars(by_hand, grace, Window(NOON, now), now)
         assert (before.kind, last.kind, last.width) == ("grace", "serving", timeline.THINNEST)
         assert last.place + last.width == 100
@@ -196,10 +215,64 @@ class TestWhoTookOver:
             for seq, (promoted, expires, revoked) in enumerate(lives, 1)
         ]
         now = NOON + 9.5
-        found = timeline.graces(tokens, now)
-        for each, stage in zip(tokens, stages(tokens, now).values(), strict=True):
+        found = timeline.graces(begun(tokens), now)
+        for each, stage in zip(
+            tokens, stages(tokens, {"acme": begun(tokens)}, now).values(), strict=True
+        ):
             last = timeline.bars(each, found[each.id], self.window, now)[-1].kind
             assert (last == "serving") == (stage is Stage.CURRENT) or stage in DEAD
+
+    def test_one_that_the_traffic_came_back_to_was_in_grace_until_then_and_the_other_is_since(self):
+        old, new = token(1, promoted_at=NOON), token(2, promoted_at=NOON + 10)
+        moves = [Takeover(old, NOON), Takeover(new, NOON + 10), Takeover(old, NOON + 30)]
+        assert timeline.handovers(moves) == [NOON + 10, NOON + 30]
+        assert timeline.graces(moves, NOON + 50) == {
+            "tok_1": [(NOON + 10, NOON + 30)],
+            "tok_2": [(NOON + 30, inf)],
+        }
+        assert bars_after(moves, old, self.window, NOON + 50)[1:] == [
+            ("serving", NOON, NOON + 10),
+            ("grace", NOON + 10, NOON + 30),
+            ("serving", NOON + 30, NOON + 50),
+        ]
+
+    def test_of_a_clock_that_went_forward_and_back_the_order_is_left(self):
+        tomorrow = token(2, NOON + DAY, promoted_at=NOON + DAY)
+        old, newest = token(1, promoted_at=NOON), token(3, promoted_at=NOON + 10)
+        moves = [Takeover(each, each.promoted_at) for each in (old, tomorrow, newest)]
+        drawn = {
+            each.id: bars_after(moves, each, self.window, NOON + 20)[-1]
+            for each in (old, tomorrow, newest)
+        }
+        assert drawn == {
+            "tok_1": ("grace", NOON + 10, NOON + 20),
+            "tok_2": ("grace", NOON + 20, NOON + 20),
+            "tok_3": ("serving", NOON + 10, NOON + 20),
+        }
+
+    @given(
+        st.lists(st.sampled_from([None, 2, 6]), min_size=4, max_size=4),
+        st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), max_size=8),
+    )
+    def test_it_is_so_wherever_the_traffic_went_back_to_and_whatever_the_clock_did(
+        self, revoked, moves
+    ):
+        tokens = [
+            token(seq, revoked_at=None if at is None else NOON + at)
+            for seq, at in enumerate(revoked, 1)
+        ]
+        moved = []
+        for which, at in moves:
+            if not moved or moved[-1].token is not tokens[which]:
+                moved.append(Takeover(tokens[which], NOON + at))
+            if tokens[which].promoted_at is None:
+                tokens[which].promoted_at = NOON + at
+        now = NOON + 9.5
+        for each, stage in zip(tokens, stages(tokens, {"acme": moved}, now).values(), strict=True):
+            if stage in (Stage.CURRENT, Stage.PREVIOUS):
+                bars = bars_after(moved, each, self.window, now)
+                assert (bars[-1][0] == "serving") == (stage is Stage.CURRENT)
+                assert all(end <= start for (_, _, end), (_, start, _) in pairwise(bars))
 
 
 class TestMarks:
@@ -233,12 +306,14 @@ class TestMarks:
         found = timeline.marks(quick, self.window, NOON)
         assert [mark.kind for mark in found] == ["issued", "verified", "promoted", "last-used"]
         assert [mark.place for mark in found] == pytest.approx([0, 1.1, 2.2, 3.3])
+        assert [mark.narrow for mark in found] == pytest.approx([0, 3, 6, 9])  # on a phone
 
     def test_at_the_right_edge_they_make_room_to_the_left(self):
         end = self.window.end
         quick = token(created_at=end, verified_at=end, promoted_at=end, revoked_at=end)
         found = timeline.marks(quick, self.window, end)
         assert [mark.place for mark in found] == pytest.approx([96.7, 97.8, 98.9, 100])
+        assert [mark.narrow for mark in found] == pytest.approx([91, 94, 97, 100])
 
 
 class TestTraffic:

@@ -87,22 +87,22 @@ function look() {
   if (again) return;
   looking = true;
   const began = performance.now();
-  fetchPage(location.href, (fresh) => {
+  fetchPage(location.href, (fresh, status) => {
     try {
-      if (fresh) show(fresh);
+      if (fresh) show(fresh, status === 404);
     } finally { // whatever went wrong with one look, there are others
       setTimeout(rested, Math.min(LONGEST_REST, Math.max(PATIENCE, IDLE * (performance.now() - began))));
     }
   });
 }
 
-// The page at an address as a document, or null.
+// The page at an address as a document, be it the one that says that there is none; else null.
 function fetchPage(href, then) {
   const request = new XMLHttpRequest();
   request.open("GET", href);
   request.responseType = "document";
   request.timeout = TOO_LONG;
-  request.onloadend = () => then(request.status === 200 ? request.response : null);
+  request.onloadend = () => then([200, 404].includes(request.status) ? request.response : null, request.status);
   request.send();
 }
 
@@ -111,16 +111,20 @@ function rested() {
   if (again) look();
 }
 
-function show(fresh) {
+let gone = false; // what the page is about: a reset forgets tokens, and a snapshot brings them back
+
+function show(fresh, isGone) {
   now = Number(fresh.body.dataset.now);
   readAt = performance.now();
   version = fresh.body.dataset.version;
   ready(fresh);
   const focused = document.activeElement;
-  for (const part of document.querySelectorAll("[data-live]")) {
+  for (const part of document.querySelectorAll(isGone || gone ? "[data-live], #main" : "[data-live]")) {
     const other = fresh.getElementById(part.id);
     if (other) carry(part, other);
   }
+  if (isGone || gone) title = fresh.title;
+  gone = isGone;
   if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
   renewForms(fresh.querySelector("input[name=csrf]")?.value);
   count(fresh);
@@ -167,7 +171,7 @@ function say(state) {
 
 // A hidden page of messages says in its title how many came since it was last looked at. It has no
 // stream, and glances at the smallest page there is.
-const title = document.title;
+let title = document.title;
 const lastOf = (page) => Number(page.getElementById("inbox")?.dataset.last);
 let lookedAt = lastOf(document);
 
@@ -239,7 +243,17 @@ document.addEventListener("click", (event) => {
   if (message && getSelection().isCollapsed) message.querySelector("a")?.click();
 });
 
+// What asks whether one is sure lies over what is below it.
+function closeQuestion(near) {
+  const open = "details.sure[open]";
+  const question = near.closest(open) ?? document.querySelector(open);
+  if (!question) return;
+  question.open = false;
+  question.querySelector("summary").focus();
+}
+
 document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") closeQuestion(event.target);
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
   const search = document.querySelector("input[type=search]");
   if (!search || event.target.closest("input, textarea, select")) return;
