@@ -3,8 +3,11 @@
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-# One process more than there are cores: tests wait for servers more than they compute.
-WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
+PYTEST = $(BIN)/python -m pytest
+# Two processes more than there are cores: tests wait for servers and programs more than they compute.
+MANY = -n $(shell $(BIN)/python -c 'import os; print(min(8, 2 + (os.cpu_count() or 1)))') --dist loadfile
+# Those that judge a pace in real time have the machine to themselves.
+PACED = -m paced $$(grep -rl --include='*.py' 'mark\.paced' tests)
 PIP := PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -17,13 +20,14 @@ quickstart: .venv/usable  ## the whole story on this machine, in under a minute
 	@$(BIN)/cmzon-secrets quickstart
 
 test: .venv/complete  ## every test, against real servers where they are installed
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(PYTEST) $(MANY) -m "not paced"
+	$(PYTEST) $(PACED)
 
 test-fast: .venv/complete  ## the tests that take no more than a second or two each
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+	$(PYTEST) $(MANY) -m "not slow"
 
 test-long: .venv/complete  ## the proofs of rotation at length: 500 kills, thousands of stories (half an hour)
-	CMZON_KILLS=500 CMZON_EXAMPLES=2000 $(BIN)/python -m pytest --timeout 3600 tests/faults/test_rotation_kills.py tests/unit/rotation/test_concurrent_rotators.py
+	CMZON_KILLS=500 CMZON_EXAMPLES=2000 $(PYTEST) --timeout 3600 tests/faults/test_rotation_kills.py tests/unit/rotation/test_concurrent_rotators.py
 
 lint: .venv/complete  ## ruff, terraform fmt and checkov: rules and format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python tools/infrastructure_lint.py

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from cmzon_secrets.errors import (
@@ -29,6 +30,7 @@ __all__ = [
     "is_error_of_api",
     "masked_headers",
     "masking",
+    "masking_token",
     "printable",
     "request_id",
     "retry_after",
@@ -36,6 +38,8 @@ __all__ = [
 
 NO_WORD = 16
 """Characters from which on a value is no common word: it is masked wherever it stands."""
+_BEGINNING = 12
+"""Characters of a token, from its first on, that are masked also where the rest was cut off."""
 _NO_CODE = 10**6
 """A number from here on is no status, code or wait, but may be a phone number."""
 CHECK_FIRST = "it may have taken effect: check before sending it again"
@@ -52,6 +56,11 @@ class Answer:
     headers: Headers
     body: bytes = field(repr=False)  # it may hold a token just issued
 
+    @property
+    def date(self) -> datetime | None:
+        """When the server says that it answered (RFC 9110 §6.6.1)."""
+        return date_in(self.headers.get("date"))
+
     def json(self) -> Any:
         """The body as JSON. Raises ValueError for anything else."""
         with suppress(ValueError, RecursionError):
@@ -59,15 +68,15 @@ class Answer:
         raise ValueError("not JSON")  # out here: json's own error holds the whole body
 
     def without_echo(self, value: str) -> Answer:
-        """Itself, unless it repeats ``value``: then with that masked, for errors carry its words.
+        """Itself, unless it repeats a token's ``value``: then with that masked, for errors carry its words.
 
         The body of a success stays as it is: it may be the token that was asked for.
         """
-        success = 200 <= self.status < 300
-        if success and not any(value in text for text in self.headers.values()):
-            return self
-        masked = self.masked(masking(value))
-        return Answer(self.status, masked.headers, self.body) if success else masked
+        mask = masking_token(value)
+        if not 200 <= self.status < 300:
+            return self.masked(mask)
+        headers = masked_headers(self.headers, mask)
+        return self if headers is self.headers else Answer(self.status, headers, self.body)
 
     def masked(self, *masks: Callable[[str], str]) -> Answer:
         """With every text in headers and body as these leave it, one after the other; see ``masking``."""
@@ -110,6 +119,26 @@ def masking(value: str, *, beside: str = r"[^\W_]") -> Callable[[str], str]:
     def mask(text: str) -> str:
         # A pattern costs more than all the rest of a message, and is seldom needed.
         return _word(value, beside).sub(MASK, text) if value in text else text
+
+    return mask
+
+
+def masking_token(value: str) -> Callable[[str], str]:
+    """``masking`` of a token, and of its beginning: whoever repeats one may have cut it short."""
+    whole, beginning = masking(value), value[:_BEGINNING]
+    if len(value) < NO_WORD:
+        return whole
+
+    def mask(text: str) -> str:
+        if beginning not in text:
+            return text
+        text, kept, done = whole(text), [], 0
+        while (at := text.find(beginning, done)) >= 0:
+            kept += [text[done:at], MASK]
+            done = at + len(beginning)
+            while done - at < len(value) and text[done : done + 1] == value[done - at]:
+                done += 1
+        return "".join(kept) + text[done:]
 
     return mask
 

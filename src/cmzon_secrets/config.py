@@ -124,7 +124,12 @@ def _string(value: object) -> str:
 
 def _uri(value: object) -> str:
     text = _string(value)
-    split(text)
+    location = split(text)
+    key = location.options.get("key", "")
+    if location.scheme == "file":  # here, for made absolute its ~ is not in front any more
+        location.refuse_tilde()
+    if key.startswith("keyfile:"):
+        split(key).refuse_tilde()
     return text
 
 
@@ -342,11 +347,16 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
+        found = re.search(r"at line (\d+)", str(error))
+        number = int(found[1]) if found else text.count("\n") + 1
+        line = text.splitlines()[number - 1 : number]
+        begins_table = line and line[0].lstrip().startswith("[")
         # Not the parser's own words: they may quote what was typed, and that may be a secret.
         raise ConfigurationError(
-            f"{path}:{line[1] if line else text.count(chr(10)) + 1} — it is not valid TOML",
-            hint='write NAME = "value", with the quotes',
+            f"{path}:{number} — it is not valid TOML",
+            hint="write [accounts.NAME], with both brackets"
+            if begins_table
+            else 'write NAME = "value", with the quotes',
         ) from None
 
 

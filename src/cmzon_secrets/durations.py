@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-__all__ = ["format_duration", "parse_duration"]
+__all__ = ["format_duration", "parse_duration", "rounded"]
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)", re.ASCII)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -32,3 +32,12 @@ def format_duration(span: timedelta) -> str:
         if seconds % size == 0 and seconds >= least * size:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
+
+
+def rounded(span: timedelta) -> timedelta:
+    """To what a person wants to read: whole days, hours, minutes or seconds."""
+    unit = next(
+        (u for u in (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)) if span >= 2 * u),
+        timedelta(seconds=1),
+    )
+    return (span // unit) * unit

@@ -24,7 +24,8 @@ CMzonSecretsError
    └─ DailyLimitReached     raised by us; nothing was sent  .resets_at
 
 Errors carry facts and nothing else: they do not log, print or exit. No message ever holds a
-secret. Whoever shows one prints ``str(error)`` and, where there is one, ``hint`` (the remedy).
+secret. Whoever shows one prints ``str(error)`` and, where there is one, ``hint`` (the remedy),
+which a traceback shows as well.
 """
 
 from __future__ import annotations
@@ -84,7 +85,25 @@ class CMzonSecretsError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self._hint: str | None = None
         self.hint = hint
+
+    @property
+    def hint(self) -> str | None:
+        """The remedy, which is a note of the error too, so that a traceback shows it."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, remedy: str | None) -> None:
+        if hasattr(self, "__notes__"):  # a list of its own, for a copy shares its attributes
+            self.__notes__ = [n for n in self.__notes__ if n != _as_note(self._hint)]
+        self._hint = remedy
+        if remedy is not None:
+            self.add_note(_as_note(remedy))
+
+
+def _as_note(remedy: str | None) -> str:
+    return f"hint: {remedy}"
 
 
 class InvalidURI(CMzonSecretsError):
@@ -226,6 +245,7 @@ def retold(error: _Ours, message: str, *, uri: str = "") -> _Ours:
     """
     told = copy(error)
     told.message, told.args = message, (message,)
+    told.hint = error.hint  # with notes of its own
     if uri and isinstance(told, ProviderError):
         told.uri = uri
     return told

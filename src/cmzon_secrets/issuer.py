@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -15,12 +15,16 @@ __all__ = ["TokenInfo", "TokenIssuer", "TokenRequest"]
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """The token wanted. ``name`` marks it as ours; ``expires_in`` None: no expiry."""
+    """The token wanted. ``name`` marks it as ours; ``expires_in`` None: no expiry.
+
+    ``replacing``: the token whose place it is to take, where there is one.
+    """
 
     name: str
     scopes: tuple[str, ...] = ("messages:send",)
     expires_in: timedelta | float | None = None
     allowed_ips: tuple[str, ...] = ()
+    replacing: Token | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ class TokenIssuer(ABC):
     """``issue`` with the same key again returns the same token. False: it is tried once."""
     interactive: bool = False
     """It asks a person; never to be used where nobody sits."""
+    server_date: datetime | None = None
+    """The API's clock in its last answer (RFC 9110 §6.6.1); None where it tells none."""
+
+    def check_request(self, request: TokenRequest) -> None:  # noqa: B027  # most requests can be made
+        """Raise ConfigurationError for a request that must not be made, as ``issue`` does; for a dry run."""
 
     @abstractmethod
     def issue(self, request: TokenRequest, *, idempotency_key: str) -> Token:
@@ -70,6 +79,9 @@ class TokenIssuer(ABC):
     @abstractmethod
     def revoke(self, token: Token | str) -> None:
         """Kill a token, by itself or by id. Already revoked or unknown: no error."""
+
+    def check_revocation(self, token_id: str) -> None:  # noqa: B027  # most work without a token
+        """Raise ConfigurationError where that is the token it works with itself, as far as it knows."""
 
     @abstractmethod
     def list(self, name: str) -> Iterator[TokenInfo]:

@@ -6,6 +6,7 @@ repeat the rest: what was typed in the wrong place may be a token.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ _CREDENTIAL_NAMES = frozenset(
         "authorization",
     ]
 )
+_OPTION_IN_PATH = re.compile(r"&[a-z_]{2,}=", re.ASCII)
 _USER_AND_PASSWORD = re.compile(r"(?!arn:)[^/?@:]*:[^/?@]*@")
 
 
@@ -79,6 +81,7 @@ class Location:
                 f"{self.scheme}: URI — a host after // has no meaning here",
                 hint=f"write {self.scheme}:PATH, or {self.scheme}:///PATH for an absolute one",
             )
+        self.refuse_tilde()
         return self.name
 
     @property
@@ -91,6 +94,14 @@ class Location:
                 hint=f"put the secret into a variable and write {self.scheme}:NAME",
             )
         return self.name
+
+    def refuse_tilde(self) -> None:
+        """Raise InvalidURI for a path that only a shell could understand, and a quoted one does not."""
+        if self.path.startswith("~"):
+            raise InvalidURI(
+                f"{self.scheme}: URI — a ~ in front is not your home here, but would be a folder of that name",
+                hint=f'write the whole path, or "{self.scheme}:$HOME/…" for a shell; a name with ~ is ./~…',
+            )
 
     def refuse_unknown_options(self, known: Collection[str]) -> None:
         """Raise InvalidURI for an option that is not in ``known``; a trailing dot is a prefix."""
@@ -112,7 +123,8 @@ def shown_variable(name: str) -> str:
 def parse(uri: str, *, schemes: Collection[str], what: str = "provider") -> Location:
     """``split``, where the scheme must be one of ``schemes``. Raises InvalidURI, naming them."""
     valid = ", ".join(sorted(schemes))
-    location = split(uri, what=what, hint=f"write SCHEME:…, one of: {valid}")
+    hint = _meant(uri, schemes) or f"write SCHEME:…, one of: {valid}"
+    location = split(uri, what=what, hint=hint)
     if location.scheme not in schemes:
         from difflib import get_close_matches
 
@@ -141,6 +153,11 @@ def split(uri: str, *, what: str = "provider", hint: str = "write SCHEME:…") -
     path, question, query = rest.partition("?")
     authority = path.startswith("//")
     path = path.removeprefix("//")
+    if _OPTION_IN_PATH.search(path):
+        raise InvalidURI(
+            f"{scheme}: URI — an option follows & where none follows ?",
+            hint=f"write {scheme}:…?NAME=VALUE, and & between two of them; a & of the path itself is %26",
+        )
     if _USER_AND_PASSWORD.match(path):
         raise InvalidURI(
             f"{scheme}: URI — it holds a user and password",
@@ -148,6 +165,17 @@ def split(uri: str, *, what: str = "provider", hint: str = "write SCHEME:…") -
         )
     options = _options(scheme, query) if question else {}
     return Location(scheme, _decode(scheme, "path", path), options, authority)
+
+
+def _meant(text: str, schemes: Collection[str]) -> str | None:
+    """What a text without a scheme may be meant for. It is not repeated: it may be a secret all the same."""
+    if "env" in schemes and text in os.environ:
+        return "a variable has that name: write env:NAME"
+    of_file = [s for s in ("file", "keyfile") if s in schemes]
+    if of_file and os.path.isfile(text):  # noqa: PTH113  # any text, which Path may refuse
+        options = "?key=KEYURI" if of_file[0] == "file" else ""
+        return f"a file has that name: write {of_file[0]}:PATH{options}"
+    return None
 
 
 def _options(scheme: str, query: str) -> dict[str, str]:

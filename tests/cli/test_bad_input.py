@@ -176,10 +176,12 @@ def test_an_api_that_cannot_be_reached(cli, sealed, api):
     assert "STILL ALIVE: tok_" in revoke.err
 
 
-def test_an_admin_token_that_may_not_manage_tokens(cli, sealed, api, put):
-    assert cli("rotate", sealed).code == 0
-    done = cli("rotate", sealed, "--force", "--admin", sealed)
-    assert_one_line(done, 1, "403", "tokens:manage")
+def test_an_admin_token_that_may_not_manage_tokens(cli, sealed, api):
+    sending = "file:sending.sealed?key=keyfile:token.key"
+    assert cli("rotate", sending).code == 0
+    assert_one_line(cli("rotate", sealed, "--admin", sending), 1, "403", "tokens:manage")
+    itself = cli("rotate", sending, "--force", "--admin", sending)
+    assert_one_line(itself, 1, "lack tokens:manage", "or name another admin token")
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])

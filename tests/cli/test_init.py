@@ -108,6 +108,27 @@ def test_with_force_it_is(cli):
     assert b"[accounts.acme]" in written(cli.folder)["cmzon-secrets.toml"]
 
 
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_the_folder_of_another_account_is_refused_for_applying_its_root_would_delete_secrets(
+    cli, force
+):
+    cli("init", *FILE_VM)
+    before = written(cli.folder)
+    done = cli("init", "--backend", "aws", "--region", "eu-west-1", "--name", "globex", *force)
+    assert done.code == 2
+    assert "it is the folder of 'acme', not of 'globex'" in done.err
+    assert "choose another --directory" in done.err
+    assert written(cli.folder) == before
+
+
+def test_a_folder_in_which_others_were_added_is_still_its_own(cli):
+    cli("init", *FILE_VM)
+    config = cli.folder / "cmzon-secrets.toml"
+    config.write_text(config.read_text() + '[accounts.globex]\ntoken = "env:GLOBEX"\n')
+    assert cli("init", *FILE_VM, "--force").code == 0
+    assert b"globex" not in written(cli.folder)["cmzon-secrets.toml"]
+
+
 def test_a_folder_that_may_not_be_written_to_gets_nothing(cli):
     if os.geteuid() == 0:
         where = "/proc/acme"  # where not even root may
@@ -147,6 +168,17 @@ def test_a_command_line_that_cannot_be_meant_is_told_with_the_remedy(cli, words,
     assert message in done.err
     assert hint in done.err or hint == "init --help"
     assert written(cli.folder) == {}
+
+
+def test_a_password_in_vaults_address_is_not_repeated(cli):
+    """The variable was not typed here, and what is printed in CI is kept."""
+    done = cli(
+        *("init", "--backend", "vault", "--name", "acme", "--runs-on", "vm"),
+        VAULT_ADDR="https://u:pw@vault.example.com:8200",
+    )
+    assert done.code == 2
+    assert "--address — (not shown" in done.err
+    assert "pw" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -225,14 +257,17 @@ def test_what_was_given_and_cannot_be_meant_is_told_before_anything_is_asked(cli
 
 
 @pytest.mark.parametrize(
-    ("said", "offered"), [("eu-north-1", "[eu-north-1]"), ("Frankfurt", "[eu-central-1]")]
+    ("said", "offered", "answer"),
+    [("eu-north-1", "[eu-north-1]", ""), ("Frankfurt", "[such as eu-central-1]", "eu-west-1")],
 )
-def test_what_the_environment_says_is_offered_where_it_can_be_used(cli, said, offered):
+def test_what_the_environment_says_is_offered_where_it_can_be_used(cli, said, offered, answer):
     words = ["--backend", "aws", "--runs-on", "lambda", "--name", "acme"]
     terminal = cli.on_terminal("init", *words, AWS_REGION=said)
     terminal.expect(f"AWS region {offered} ")
-    terminal.type("\n")
+    terminal.type(f"{answer}\n")
     assert terminal.end() == 0
+    region = f'region = "{answer or said}"'
+    assert region in (cli.folder / "terraform/main.tf").read_text()
 
 
 @pytest.mark.parametrize("address", ["https://v.example.com", "http://127.0.0.1:8200"])
@@ -299,6 +334,8 @@ def test_file_on_a_machine_from_nothing_to_a_token_that_rotates(cli, shell):
         assert "0 problems, 0 warnings" in done.stdout
         assert api.admin_token not in done.stdout + done.stderr
         folder = cli.folder / "acme"
+        with_the_tokens_key = f"file:{folder}/admin/acme.sealed?key=keyfile:{folder}/keys/acme.key"
+        assert cli("get", with_the_tokens_key, "--reveal").code == 1
         assert noted.splitlines() == [
             "install -m 644 -D -t /etc/systemd/system"
             " systemd/cmzon-secrets.service systemd/cmzon-secrets.timer",

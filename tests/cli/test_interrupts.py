@@ -53,6 +53,16 @@ def assert_interrupted(done, command):
     assert f"error: {command} — interrupted" in done.err
 
 
+def test_at_the_question_of_an_emergency_nothing_was_begun(cli, sealed, api):
+    assert cli("rotate", sealed).code == 0
+    terminal = cli.on_terminal("revoke", sealed)
+    terminal.expect("[y/N] ")
+    terminal.type(CTRL_C)
+    assert terminal.end() == 130
+    assert "revoke — interrupted, nothing was changed\n" in terminal.shown
+    assert "ALIVE" not in terminal.shown
+
+
 def test_at_a_prompt_the_terminal_echoes_again(cli, sealed):
     terminal = cli.on_terminal("put", sealed)
     terminal.expect("Token (not shown): ")

@@ -60,8 +60,10 @@ def item(done):
 
 def test_status_counts_them(cli, outbox):
     done = cli("outbox", "status", outbox)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (3, ""), "a person has to decide about one"
     assert done.out == "pending  1\nsent     0\nunknown  1\ndead     1\n"
+    assert cli("outbox", "drop", outbox, "--unknown", "--yes").code == 0
+    assert cli("outbox", "status", outbox).code == 0
 
 
 def test_the_list_tells_why_and_shows_three_digits_of_the_number(cli, outbox):

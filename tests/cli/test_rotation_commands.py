@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 
 import pytest
+
+from cmzon_secrets import Token, open_store
 
 TOKEN = "cmz_" + "Kanarienvogel" * 3
 
@@ -35,6 +38,25 @@ def fault(api, **what):
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{api.base_url}/_emulator/faults", body, headers)
     urllib.request.urlopen(request).close()
+
+
+def as_bearer(api, path, value, body=None):
+    headers = {"Authorization": f"Bearer {value}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{api.base_url}{path}", data, headers)
+    ) as answer:
+        return json.load(answer)
+
+
+def own_id(api, value=None):
+    """What the API says of a token, asked with the token itself; by default that of the admin."""
+    return as_bearer(api, "/v1/tokens/self", value or api.admin_token)["id"]
+
+
+def issued_admin(api):
+    wanted = {"name": "second admin", "scopes": ["tokens:manage"]}
+    return as_bearer(api, "/v1/tokens", api.admin_token, wanted)["token"]
 
 
 def test_a_report_as_json_has_the_fields_of_the_contract(cli, rotated):
@@ -143,7 +165,9 @@ def test_repeated_by_id_it_does_not_kill_the_good_token(cli, rotated):
 def test_by_id_without_replacing_it_needs_the_issuer_only(cli, rotated):
     leaked = current(cli, rotated)["id"]
     (cli.folder / "token.sealed").write_text("unreadable now")
-    assert cli("revoke", rotated, "--id", leaked, "--no-replace", "--yes").code == 0
+    done = cli("revoke", rotated, "--id", leaked, "--no-replace", "--yes")
+    assert done.code == 0
+    assert "it accepts any id" in done.out
 
 
 def test_where_the_store_cannot_be_read_it_says_still_alive_and_what_to_do(cli, rotated):
@@ -177,6 +201,62 @@ def test_what_failed_to_die_is_named_with_the_way_to_repeat_it(cli, rotated, api
     assert (
         f"hint: repeat it by the id: cmzon-secrets revoke --id {held['current']['id']}" in done.err
     )
+
+
+@pytest.mark.parametrize("words", [[], ["--no-replace"]])
+def test_the_admin_token_that_does_it_is_not_killed_by_its_id(cli, rotated, api, words):
+    """One mistaken order, and nothing could be issued or revoked any more, for any account."""
+    admin = own_id(api)
+    done = cli("revoke", rotated, "--id", admin, *words, "--yes")
+    assert done.code == 1
+    assert f"STILL ALIVE: {admin}\n" in done.err
+    assert f"{admin} — that is the admin token itself" in done.err
+    assert "put a new admin token in its place first" in done.err
+    assert own_id(api) == admin
+    assert cli("rotate", rotated, "--force").code == 0
+
+
+def test_a_place_of_the_admins_own_can_kill_it_by_its_id(cli, sealed, api):
+    value = issued_admin(api)
+    assert cli("put", sealed, stdin=value).code == 0
+    scope = ["--admin", sealed, "--scope", "tokens:manage"]
+    assert cli("rotate", sealed, *scope).code == 0
+    leaked = own_id(api, value)
+    assert cli("revoke", sealed, "--id", leaked, *scope, "--yes").code == 0
+    fresh = cli("get", sealed, "--reveal").out.strip()
+    assert own_id(api, fresh) != leaked
+    with pytest.raises(urllib.error.HTTPError, match="401") as dead:
+        own_id(api, value)
+    dead.value.close()
+
+
+def elsewhere(api):
+    """A token that is refused with 403 from here."""
+    wanted = {"name": "x", "scopes": ["messages:send"], "allowed_ips": ["203.0.113.9"]}
+    return as_bearer(api, "/v1/tokens", api.admin_token, wanted)
+
+
+def test_out_of_a_pending_that_is_refused_from_here_leads_what_the_reason_names(cli, rotated, api):
+    made = elsewhere(api)
+    place = rotated.replace("token.", f"{cli.folder}/token.")
+    with open_store(place) as store:
+        store.stage(Token(made["token"], id=made["id"], allowed_ips=("203.0.113.9",)))
+    done = cli("rotate", rotated, "--allowed-ip", "203.0.113.9")
+    assert done.code == 3
+    assert "403" in done.out
+    assert "to give it up: cmzon-secrets revoke --stage pending" in done.out
+    assert cli("revoke", rotated, "--stage", "pending", "--yes").code == 0
+    assert cli("rotate", rotated, "--force").code == 0
+
+
+def test_of_a_pasted_token_that_is_refused_from_here_the_dashboard_is_named(cli, sealed, api):
+    """By its fingerprint nobody can revoke it: to repeat the command would never end."""
+    assert cli("put", sealed, stdin=elsewhere(api)["token"]).code == 0
+    for stage in ("current", "previous"):
+        done = cli("revoke", sealed, "--stage", stage, "--yes")
+        assert done.code == 1
+        hint = done.err.partition("\nhint: ")[2]
+        assert "revoke it in the dashboard; or, from an address that it allows" in hint
 
 
 def test_a_token_is_not_taken_for_its_id(cli, put, api):

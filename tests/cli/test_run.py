@@ -46,17 +46,39 @@ def test_it_does_not_get_what_opens_the_store(cli, sealed):
     assert key not in child.values()
 
 
-def test_it_does_not_get_the_admin_token_of_its_account(cli, put):
+def test_it_does_not_get_an_admin_token_nor_that_of_another_account(cli, put):
     uri = put()
     (cli.folder / "cmzon-secrets.toml").write_text(
         f'[accounts.a]\ntoken = "{uri}"\nadmin = "file:admin.sealed?key=env:ADMIN_KEY"\n'
-        f'[accounts.b]\ntoken = "{uri}"\nadmin = "env:ADMIN"\n'
+        f'[accounts.b]\ntoken = ["env:B", "env:B2"]\nadmin = "env:ADMIN"\n'
     )
-    secrets = {"ADMIN": "admin-token", "ADMIN_KEY": "admin-key"}
-    for account, hidden in (("a", "ADMIN_KEY"), ("b", "ADMIN")):
-        words = ["run", "--account", account, "--", sys.executable, "-c", SHOW_ENVIRONMENT]
-        child = json.loads(cli(*words, **secrets).out)
-        assert set(secrets) - set(child) == {hidden}
+    secrets = {name: f"secret-{name}" for name in ("ADMIN", "ADMIN_KEY", "B", "B2")}
+    words = ["run", "--account", "a", "--", sys.executable, "-c", SHOW_ENVIRONMENT]
+    assert not set(secrets) & set(json.loads(cli(*words, **secrets).out))
+
+
+LOGINS_OF_VAULT = ("TOKEN", "SECRET_ID", "WRAPPED_SECRET_ID")
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["hashivault://secret/admin", "file:admin.sealed?key=hashivault-transit://transit/keys/admin"],
+)
+def test_it_does_not_get_the_login_of_a_vault_that_is_in_use(cli, put, place):
+    """Who rotates with it can read the admin token there."""
+    logins = {f"{who}_{what}": "login" for who in ("VAULT", "BAO") for what in LOGINS_OF_VAULT}
+    beside = {
+        "VAULT_ADDR": "https://vault.example",
+        "AWS_SESSION_TOKEN": "x",
+        "AZURE_CLIENT_SECRET": "x",
+    }
+    child = environment_of_child(cli, put(), CMZON_ADMIN_URI=place, **logins, **beside)
+    assert not set(logins) & set(child)
+    assert set(beside) <= set(child), "the program's own as well"
+
+
+def test_it_keeps_the_login_of_a_vault_that_has_nothing_to_do_with_the_token(cli, put):
+    assert environment_of_child(cli, put(), VAULT_TOKEN="its own")["VAULT_TOKEN"] == "its own"
 
 
 def test_the_program_takes_our_place(cli, put):

@@ -237,6 +237,7 @@ def test_without_the_store_the_issuer_alone_kills(site):
     doctor, kill = site.type("The store cannot be reached", token_id=leaked_id)
     assert (doctor.code, "acme.sealed" in doctor.out) == (3, True)
     assert kill.code == 0, kill.err
+    assert "compare it" in kill.out
     assert kill.took < AT_ONCE
     assert not site.lives(leaked)
 
@@ -289,6 +290,21 @@ def test_a_lost_store_is_filled_anew_and_what_it_held_dies(site):
     assert lost_id in ids.out.split()
     assert not site.lives(lost)
     assert site.lives(site.value("acme"))
+
+
+@rehearses("A machine was copied")
+def test_a_copied_machine_gets_a_place_of_its_own_and_neither_kills_the_others_token(site):
+    path = site.cli.folder / "places" / "acme.sealed"
+    originals, sealed = site.value("acme"), path.read_bytes()
+    path.unlink()  # from here on, this is the copy
+    (fill,) = site.type("A machine was copied")
+    assert fill.code == 0
+    copys = site.value("acme")
+    assert copys != originals
+    path.write_bytes(sealed)  # and this the original again
+    for words in (["--force"], []):
+        assert site.cli("rotate", "--account", "acme", *words).code == 0
+    assert all(map(site.lives, (originals, copys, site.value("acme"))))
 
 
 def test_every_section_that_says_what_to_type_is_rehearsed():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 import sqlite3
 import time
@@ -301,6 +302,19 @@ def test_no_number_and_no_text_is_shown(cli, send, api):
     shown = "".join(d.out + d.err for d in (done, looked, as_json))
     assert not [word for word in ("2025550", "Kanarien", "vogel") if word in shown]
     assert {m["to"] for m in item(as_json)["messages"]} == {"…001", "…002"}
+
+
+def test_a_day_that_others_used_up_ends_it_at_once_and_it_says_until_when(cli, send, api):
+    fault(api, status=429, retry_after=56_050, count=1000)
+    write(cli, 1)
+    began = time.monotonic()
+    done = send("--from-file", "m.csv")
+    assert time.monotonic() - began < 60
+    assert done.code == 1
+    assert re.search(
+        r"hint: the API asks to wait until \d{4}-\d\d-\d\d \d\d:\d\d UTC \(in 16h\)\n", done.err
+    ), done.err
+    assert "1 left: the same command goes on" in done.err
 
 
 def test_the_days_messages_are_counted_from_command_to_command(cli, uri, arrived):

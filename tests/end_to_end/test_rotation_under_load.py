@@ -22,7 +22,7 @@ from cmzon_secrets.errors import CMzonSecretsError
 from cmzon_secrets.sealing_keys.key_file import generate_key_file
 from cmzon_secrets.testing import MemoryStore
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.paced]
 
 SECONDS = 5.0
 TO = "+12025550123"

@@ -104,7 +104,7 @@ def test_systemd_finds_nothing_wrong_in_what_is_added_to_the_program(examples, t
 
 
 class Machine:
-    """The folders of the example in one of this test, and what its units set."""
+    """The folders of the example in one of this test, and what its units set and are given."""
 
     def __init__(self, folder, examples, program, emulator):
         self.folder, self.program, self._examples = folder, program, examples
@@ -115,43 +115,112 @@ class Machine:
         }
         (folder / "etc").mkdir()
         (folder / "var").mkdir(mode=0o700)
-        generate_key_file(folder / "etc" / "token.key")
+        for name in ("token.key", "admin.key"):
+            generate_key_file(folder / "etc" / name)
         (folder / "etc" / "cmzon-secrets.toml").write_text(self.text("cmzon-secrets.toml"))
 
     def text(self, name):
         text = (self._examples / "systemd" / name).read_text()
-        for place, here in ((ETC, "etc"), (VAR, "var"), ("%d", "etc")):
+        for place, here in ((ETC, "etc"), (VAR, "var"), ("%d", f"run/{name}")):
             text = text.replace(place, str(self.folder / here))
         return text
 
     def environment_of(self, unit):
-        set_there = re.findall(r"^Environment=(\w+)=(.*)$", self.text(unit), re.MULTILINE)
-        return {**self._given, **dict(set_there)}
+        """What the unit sets; it finds what it loads, and nothing else, in a folder of its own."""
+        text = self.text(unit)
+        loaded = self.folder / "run" / unit
+        loaded.mkdir(parents=True)
+        for name, source in re.findall(r"^LoadCredential=(.+):(.+)$", text, re.MULTILINE):
+            shutil.copy(source, loaded / name)
+        return {**self._given, **dict(re.findall(r"^Environment=(\w+)=(.*)$", text, re.MULTILINE))}
 
-    def run(self, words, environment, given=None):
+    def by_hand(self, *words, given=None):
+        """As root types it in docs/deploying.md, both keys in hand; but as the user who tests."""
+        page = (self._examples.parent / "docs" / "deploying.md").read_text()
+        exports = "\n".join(
+            re.findall(
+                r"^export .*/etc/cmzon-secrets.*|^export CMZON_ADMIN_URI=.*", page, re.MULTILINE
+            )
+        )
+        exports = exports.replace(ETC, f"{self.folder}/etc").replace(VAR, f"{self.folder}/var")
+        return self._ran(
+            ["sh", "-ec", f"{exports}\n{shlex.join([str(self.program), *words])}"],
+            self._given,
+            given,
+        )
+
+    def run(self, words, environment):
+        return self._ran([self.program, *words], environment)
+
+    def _ran(self, command, environment, given=None):
         return subprocess.run(
-            [self.program, *words],
+            command,
             cwd=self.folder,
-            env={**self._given, **environment},
+            env=environment,
             input=given,
             capture_output=True,
             text=True,
             timeout=60,
-            check=True,
-        ).stdout
+            check=False,
+        )
+
+
+@pytest.fixture
+def machine(tmp_path, examples, program, cmzon_emulator):
+    """As docs/deploying.md has it set up: the admin token is put, sealed with the key of its own."""
+    made = Machine(tmp_path, examples, program, cmzon_emulator)
+    admin = f"file:{tmp_path}/var/admin.sealed?key=env:ADMIN_KEY"
+    done = made.by_hand("put", admin, given=cmzon_emulator.admin_token)
+    assert done.returncode == 0, done.stderr
+    return made
 
 
 def test_the_service_rotates_what_the_file_names_and_the_program_reads_it(
-    examples, program, cmzon_emulator, service, tmp_path
+    machine, service, cmzon_emulator
 ):
-    machine = Machine(tmp_path, examples, program, cmzon_emulator)
-    # As docs/deploying.md has it typed: root reads the key, and the user who rotates has it in hand.
-    key = (tmp_path / "etc" / "token.key").read_text().strip()
-    by_hand = {"KEY": key, "CMZON_SECRETS_KEY": "env:KEY"}
-    admin = f"file:{tmp_path}/var/admin.sealed"
-    machine.run(["put", admin], by_hand, given=cmzon_emulator.admin_token)
+    words = shlex.split(service["ExecStart"][0])[1:]
+    rotated = machine.run(words, machine.environment_of("cmzon-secrets.service"))
+    assert rotated.returncode == 0, rotated.stderr
+    send = ["send", "--to", "+1234567890", "--text", "Hello"]
+    sent = machine.run(send, machine.environment_of("shop.service.conf"))
+    assert sent.returncode == 0, sent.stderr
+    assert cmzon_emulator.stats()["messages"] == 1
+
+
+@pytest.mark.parametrize(
+    "key", ["", "?key=keyfile:{run}/token.key", "?key=keyfile:{run}/admin.key"]
+)
+def test_the_program_that_sends_cannot_open_the_admin_token(machine, cmzon_emulator, key):
+    environment = machine.environment_of("shop.service.conf")
+    place = f"file:{machine.folder}/var/admin.sealed"
+    key = key.format(run=machine.folder / "run" / "shop.service.conf")
+    done = machine.run(["get", place + key, "--reveal"], environment)
+    assert done.returncode == 1
+    assert cmzon_emulator.admin_token not in done.stdout + done.stderr
+
+
+def test_the_program_that_sends_is_shut_off_from_the_admin_token_and_from_the_run(examples):
+    """The file, what else lies in the folder, and the memory of another process of the same user."""
+    added = (examples / "systemd" / "shop.service.conf").read_text().splitlines()
+    assert {
+        f"InaccessiblePaths=-{VAR}/admin.sealed",
+        f"ReadOnlyPaths={VAR}",
+        "PrivateUsers=yes",
+        "LimitCORE=0",
+    } <= set(added)
+
+
+def test_what_is_typed_in_an_emergency_has_what_it_needs(machine, service, cmzon_emulator):
     words = shlex.split(service["ExecStart"][0])[1:]
     machine.run(words, machine.environment_of("cmzon-secrets.service"))
-    send = ["send", "--to", "+1234567890", "--text", "Hello"]
-    machine.run(send, machine.environment_of("shop.service.conf"))
-    assert cmzon_emulator.stats()["messages"] == 1
+    killed = machine.by_hand("revoke", "--account", "acme", "--yes")
+    assert killed.returncode == 0, killed.stderr
+    assert killed.stdout.endswith(" is dead\n")
+
+
+def test_an_admin_token_that_has_the_other_key_still_is_sealed_anew(machine, cmzon_emulator):
+    admin = f"file:{machine.folder}/var/admin.sealed"
+    (machine.folder / "var" / "admin.sealed").unlink()
+    machine.by_hand("put", admin, given=cmzon_emulator.admin_token)
+    assert machine.by_hand("rekey", admin, "--key", "env:ADMIN_KEY").returncode == 0
+    assert machine.by_hand("status", f"{admin}?key=env:ADMIN_KEY").returncode == 0

@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing, contextmanager
 from types import SimpleNamespace
 
 import pytest
+import trustme
 
 from cmzon_secrets.errors import ConfigurationError, TransportError
 from cmzon_secrets.http import Session
@@ -21,7 +22,7 @@ from cmzon_secrets.http.async_session import AsyncSession
 from cmzon_secrets.http.resolving import found
 from cmzon_secrets.http.resolving import look_up as look_up_name
 from servers.http_sessions import MESSAGE, TOKEN, failure, hides
-from servers.told_server import always, answer, told
+from servers.told_server import always, answer, server_context, told
 
 SLACK = 1.0
 """Seconds more that a busy machine may take to notice."""
@@ -37,7 +38,7 @@ def never_left(error):
     assert isinstance(error, TransportError)
     assert not error.may_have_been_sent
     assert error.status is None
-    assert error.hint == "check the base URL and the network"
+    assert error.hint == "check the base URL (CMZON_BASE_URL, --base-url) and the network"
     assert error.message.isprintable()
     assert hides(error)
     return True
@@ -145,11 +146,14 @@ def test_a_connection_that_is_swallowed(open_session):
     assert 0.3 < seconds < 0.4 + SLACK
 
 
-def test_a_dead_address_leaves_time_for_the_next(open_session, monkeypatch):
+def test_a_dead_address_leaves_time_for_the_next(open_session, monkeypatch, tmp_path):
     """As with a host that has an IPv6 address which leads nowhere."""
-    with told(always(answer())) as server, swallowing_at(("127.0.0.2", server.port)):
+    authority, ca = trustme.CA(), str(tmp_path / "ca.pem")
+    authority.cert_pem.write_to_path(ca)
+    secure = server_context(authority.issue_cert("localhost"))
+    with told(always(answer()), secure) as server, swallowing_at(("127.0.0.2", server.port)):
         monkeypatch.setattr(socket, "getaddrinfo", _two_addresses(socket.getaddrinfo))
-        session = open_session(f"http://localhost:{server.port}", timeout=2.5)
+        session = open_session(f"https://localhost:{server.port}", timeout=2.5, ca=ca)
         began = time.monotonic()
         assert session.send("GET", "/v1").status == 200
         assert time.monotonic() - began > 0.9, "the dead one was tried first"
@@ -162,6 +166,19 @@ def _two_addresses(really):
         return [*really("127.0.0.2", port, **options), *really("127.0.0.1", port, **options)]
 
     return look_up
+
+
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST"])
+def test_over_plain_http_the_name_localhost_is_only_127_0_0_1(open_session, monkeypatch, name):
+    """Whoever listens on [::1] at the same port would get the token; here at 127.0.0.2 in its stead."""
+    with told(always(answer())) as server, socket.create_server(("127.0.0.2", server.port)) as his:
+        his.settimeout(0.1)
+        monkeypatch.setattr(socket, "getaddrinfo", _two_addresses(socket.getaddrinfo))
+        session = open_session(f"http://{name}:{server.port}")
+        assert post(session).status == 200
+        assert f"\r\nHost: {name}:{server.port}\r\n".encode() in server.heard[0], "as it was typed"
+        with pytest.raises(TimeoutError):
+            his.accept()
 
 
 def test_a_server_that_reads_a_byte_now_and_then(open_session):

@@ -103,6 +103,7 @@ def fleet(api):
 
 
 @pytest.mark.slow
+@pytest.mark.paced
 def test_four_processes_send_all_there_is_in_equal_parts_until_the_day_is_over(
     api, own_redis, fleet
 ):
@@ -121,6 +122,7 @@ def test_four_processes_send_all_there_is_in_equal_parts_until_the_day_is_over(
 
 
 @pytest.mark.slow
+@pytest.mark.paced
 @pytest.mark.parametrize("fault", ["killed", "hung"])
 def test_a_redis_that_goes_and_comes_back_never_lets_too_many_through_nor_fails_a_send(
     api, own_redis, fleet, fault

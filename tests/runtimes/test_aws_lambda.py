@@ -11,13 +11,14 @@ from datetime import timedelta
 
 import pytest
 
-from cmzon_secrets import CMzonIssuer
+from cmzon_secrets import CMzonIssuer, open_provider
 from cmzon_secrets.errors import (
     AccessDenied,
     AuthenticationError,
     CMzonSecretsError,
     ConfigurationError,
     InvalidURI,
+    RotationError,
 )
 from cmzon_secrets.providers.aws_secrets_manager import AWSSecretsManager
 from cmzon_secrets.runtimes import aws_lambda, scheduled, warm
@@ -121,6 +122,16 @@ def test_an_alarm_without_an_id_kills_what_is_current(shop):
     assert shop.live == 1
     handler({"revoke": True, "replace": False})
     assert shop.live == 0
+
+
+def test_an_order_with_the_admin_tokens_id_is_refused(shop):
+    shop.one()
+    handler({})
+    with closing(CMzonIssuer("env:CMZON_TEST_ADMIN")) as issuer:
+        own = issuer.verify(open_provider("env:CMZON_TEST_ADMIN").get()).id
+    with pytest.raises(RotationError, match="the admin token itself"):
+        handler({"revoke": own})
+    assert states(handler({"force": True})) == {"cmzon-secrets": "done"}
 
 
 def test_of_many_accounts_an_alarm_must_name_one(shop):

@@ -210,6 +210,7 @@ def states(ledger, keys):
     return {key: entry and entry.state for key, entry in zip(keys, entries, strict=True)}
 
 
+@pytest.mark.paced
 def test_two_machines_saturate_the_limit_and_never_pass_it_and_the_urgent_go_first(
     api, app, start, ledger, record_property
 ):

@@ -289,9 +289,26 @@ def test_a_token_that_is_refused_from_here_names_the_addresses(secret, monkeypat
     assert "allowed_ips" in refused.value.hint
 
 
-@pytest.mark.parametrize("name", ORDER[1:])
-def test_a_step_before_the_first_says_that_the_version_has_no_token(secret, name):
-    secret.version = secret.double.announce_rotation(NAME)
+@pytest.mark.parametrize("empty", [True, False])
+def test_the_trial_of_a_new_setting_is_answered_for_there_is_no_token_to_test(strict_aws, empty):
+    """Secrets Manager announces a version and begins with testSecret, where it is not to rotate at once."""
+    secret = Secret(strict_aws, empty=empty)
+    secret.version = strict_aws.announce_rotation(NAME)
+    before, issued = secret.held, secret.issued
+    report = secret.step("testSecret")
+    assert (report.state, report.reason) == (
+        "done",
+        "nothing to test: this version has no token yet",
+    )
+    assert (secret.held, secret.issued) == (before, issued)
+
+
+@pytest.mark.parametrize(
+    ("name", "announced"), [("setSecret", True), ("finishSecret", True), ("testSecret", False)]
+)
+def test_a_step_before_the_first_says_that_the_version_has_no_token(secret, name, announced):
+    if announced:
+        secret.version = secret.double.announce_rotation(NAME)
     with pytest.raises(RotationError, match="has no token") as refused:
         secret.step(name)
     assert "createSecret comes first" in refused.value.hint

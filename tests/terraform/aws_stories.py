@@ -5,6 +5,7 @@ its own, and the tests judge what each of them brings home: a `SimpleNamespace` 
 """
 
 import json
+import re
 import secrets
 import ssl
 import subprocess
@@ -313,9 +314,23 @@ def killed_and_completed(moto_url, archive, folder):
         )
         seen.untouched = held["SecretString"] == api.admin_token
         seen.keys = _keys(moto_url, seen.name)
+        shared = f'kms_key = {{ arn = "{made["kms_key_arn"]}" }}'
+        again = re.sub("egress .*", shared, arguments)  # neither of the two is what it is about
+        _applied_again_without_its_state(seen, again, moto_url, folder / "again")
         root.destroy("-refresh=false")
     seen.left = left_behind(partial(client, url=moto_url), seen.name)
     return seen
+
+
+def _applied_again_without_its_state(seen, arguments, url, folder):
+    """Somebody else's root of the same name; it fails, and is cleaned up as people do it."""
+    there = partial(left_behind, partial(client, url=url), seen.name)
+    seen.before_the_other = there()
+    other = Root(folder, arguments, url, (), ADMIN)
+    seen.collision = other.apply(expect=1).said
+    seen.of_the_other = set(other.resources)
+    other.destroy()
+    seen.after_the_other = there()
 
 
 def _waiting_for_the_queue(root, name, url):
@@ -359,6 +374,13 @@ def _rotated_twice(url, made, api, folder):
         subprocess.run(command, env=environment, cwd=folder, check=True, capture_output=True)
 
 
+def _put_the_admin_token(root, ministack, keys, folder):
+    """As the module's first steps have it typed, by whoever applied."""
+    put = [script("cmzon-secrets"), "put", root.made["admin_uri"]]
+    environment = {**aws_environment(ministack.url, *keys), "HOME": str(folder)}
+    subprocess.run(put, env=environment, cwd=folder, check=True, input="cmz_admin", text=True)
+
+
 # ── obstacles, and what comes after ─────────────────────────────────────────────────────────────
 
 
@@ -378,6 +400,9 @@ def obstacles(ministack, folder):
     taking_over.write_text(TAKE_OVER.format(arn=existing))
     root.apply()
     seen.completed = root.resources
+    _put_the_admin_token(root, ministack, keys, folder)
+    root.plan(out="after-put")
+    seen.after_put = changes(root.show_json("after-put"))
     seen.taken = store.get_secret_value(SecretId=name)["SecretString"]
 
     taking_over.unlink()

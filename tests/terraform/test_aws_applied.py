@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,10 @@ def test_a_secret_that_exists_is_refused_by_name_and_taken_over_with_its_value(o
     assert obstacles.taken == obstacles.value
 
 
+def test_a_put_of_the_admin_token_leaves_nothing_to_be_changed_in_its_secret(obstacles):
+    assert ("aws_secretsmanager_secret", "update") not in obstacles.after_put
+
+
 def test_a_name_in_its_recovery_window_is_refused_and_what_it_held_can_be_restored(obstacles):
     """The real service says InvalidRequestException, "scheduled for deletion"; ministack this."""
     name = f"cmzon/{obstacles.name}"
@@ -125,6 +130,14 @@ def test_counted_up_without_the_admin_token_nothing_is_written_over_it(killed):
 def test_one_input_changed_changes_the_function_and_nothing_is_made_anew_for_it(killed):
     assert re.search(r"0 added, [1-9]\d* changed, 0 destroyed", killed.changed), killed.changed
     assert killed.variables["CMZON_BASE_URL"] == "https://new.example"
+
+
+def test_a_second_root_of_the_name_is_refused_and_takes_hold_of_nothing_of_the_first(killed):
+    assert "EntityAlreadyExists" in killed.collision
+    assert "ResourceExistsException" in killed.collision
+    assert killed.of_the_other == set()
+    assert killed.before_the_other["alarms"] == 4
+    assert killed.after_the_other == killed.before_the_other
 
 
 def test_destroyed_it_leaves_nothing_on_this_server_either(killed):
@@ -197,6 +210,22 @@ def test_destroyed_it_leaves_nothing_of_what_was_there(life):
 
 
 # ── what applying needs, and takes ──────────────────────────────────────────────────────────────
+
+
+def test_it_writes_and_reads_the_admin_token_and_no_other_whatever_accounts_are_called():
+    policy = json.loads((MODULE / "apply-policy.json").read_text())["Statement"]
+    (allowed,) = (s["Resource"] for s in policy if "secretsmanager:GetSecretValue" in s["Action"])
+    first = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:cmzon"
+    for account in ("acme", "shop-admin-eu", "admin"):
+        assert fnmatchcase(f"{first}/{account}-admin-T0kenT", allowed)
+        assert not fnmatchcase(f"{first}/{account}-T0kenT", allowed)
+
+
+def test_whoever_sets_up_native_rotation_may_invoke_the_function():
+    """AWS asks for it at RotateSecret, and ministack does not."""
+    policy = json.loads((MODULE / "apply-policy.json").read_text())["Statement"]
+    granted = {action for s in policy for action in s["Action"]}
+    assert {"secretsmanager:RotateSecret", "lambda:InvokeFunction"} <= granted
 
 
 @pytest.mark.parametrize("file", ["apply-policy.json", "apply-policy-egress.json"])

@@ -362,12 +362,22 @@ REFUSALS = [
         "rotation: no duration: grace, orphan_age. Write a whole number and a unit",
     ),
     ({"rotation": {"scopes": []}}, "rotation: scopes is a list of one or more words"),
-    ({"rotation": {"scopes": ["a,b"]}}, "rotation: scopes is a list of one or more words"),
-    ({"rotation": {"allowed_ips": ["203.0.113"]}}, "rotation: allowed_ips holds addresses"),
+    *[
+        ({"rotation": {"scopes": scopes}}, "rotation: scopes is a list of one or more words")
+        for scopes in (["a,b"], ["a b"], ["bücher"], ["messages:send", "messages:send"])
+    ],
+    *[
+        ({"rotation": {"allowed_ips": [address]}}, "rotation: allowed_ips holds addresses")
+        for address in ("203.0.113", "203.0.113.7/24", "2001:db8::1/48", "203.0.113.7/33")
+    ],
     ({"base_url": "http://api.cmzon.com"}, "base_url: tokens are sent there, so it is https://"),
     ({"base_url": "https://user@api.cmzon.com"}, "base_url: tokens are sent there"),
-    ({"schedule_expression": "hourly"}, "schedule_expression: write rate(1 hour)"),
+    *[
+        ({"schedule_expression": wrong}, "schedule_expression: write rate(1 hour)")
+        for wrong in ("hourly", "rate(one hour)", "rate(0 hours)")
+    ],
     ({"native_rotation_days": 0}, "native_rotation_days: Secrets Manager calls"),
+    ({"native_rotation_days": 7.5}, "native_rotation_days: Secrets Manager calls"),
     (
         {"native_rotation_days": 7, "create_function": False},
         "native_rotation_days: Secrets Manager calls",
@@ -382,6 +392,7 @@ REFUSALS = [
     ({"runtime": "python3.9"}, "runtime: the zip needs Python 3.11 or newer"),
     ({"architecture": "arm"}, "architecture: Lambda has arm64 and x86_64"),
     ({"memory_size": 128}, "memory_size: write 256 to 10240"),
+    ({"memory_size": 300.5}, "memory_size: write 256 to 10240"),
     ({"timeout": 3}, "timeout: write 60 to 900"),
     ({"reserved_concurrency": 0}, "reserved_concurrency: write -1 for none"),
     ({"environment": {"LOG_LEVEL": "DEBUG"}}, "environment: only settings that begin with CMZON_"),
@@ -411,6 +422,10 @@ REFUSALS = [
     ({"silent_after_hours": 1.5}, "silent_after_hours: CloudWatch looks back"),
     ({"silent_after_hours": 1}, "silent_after_hours: the schedule runs less often"),
     ({"schedule_expression": "rate(1 day)"}, "silent_after_hours: the schedule runs less often"),
+    (
+        {"schedule_expression": "rate(300 minutes)"},
+        "silent_after_hours: the schedule runs less often",
+    ),
     ({"log_retention_in_days": 100}, "log_retention_in_days: CloudWatch Logs knows"),
     *[
         (
@@ -476,9 +491,18 @@ def test_no_rule_is_without_a_refusal(refusals):
         {"recovery_window_in_days": 0, "kms_deletion_window_in_days": 7},
         {"kms_key": {"arn": KEY}, "kms_deletion_window_in_days": 7},
         {"environment": {"CMZON_CA": "ca.pem"}},
-        {"rotation": {"allowed_ips": ["2001:db8::/48", "2001:db8::1", "203.0.113.7"]}},
+        {
+            "rotation": {
+                "allowed_ips": [
+                    *("2001:db8::/48", "2001:0DB8::/48", "2001:db8::1", "2001:db8::1/128"),
+                    *("203.0.113.7", "203.0.113.7/32", "203.0.113.0/24"),
+                ]
+            }
+        },
         {"base_url": "https://api.eu.cmzon.com/v1"},
         {"schedule_expression": "rate(1 day)", "silent_after_hours": 36},
+        {"schedule_expression": "rate(30 minutes)", "silent_after_hours": 1},
+        {"schedule_expression": "cron(0 * * * ? *)"},
         {"readers": {"services": ["ec2.amazonaws.com.cn"]}},
         {"lambda_zip_s3": None, "create_function": False},
     ],

@@ -3,6 +3,7 @@
 A rule that is broken names the file and the line. Modules that come later are held to the same.
 """
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -114,6 +115,19 @@ def test_every_waiver_has_a_reason_and_stands_where_it_holds(folder):
 
 def test_every_refusal_names_the_input(folder):
     assert list(rules.nameless_messages(folder)) == []
+
+
+def test_a_policy_is_judged_alike_in_each_cloud():
+    """The rules of `rotation` are tried by the tests of the AWS module."""
+    declared = [
+        re.search(r'^variable "rotation" \{.*?^\}', path.read_text(), re.DOTALL | re.MULTILINE)[0]
+        for path in (ROOT / "terraform/modules").glob("*/variables.tf")
+    ]
+    rules = {
+        re.sub(r".*?(?=^  validation)", "", text, count=1, flags=re.DOTALL | re.MULTILINE)
+        for text in declared
+    }
+    assert (len(declared), len(rules)) == (3, 1)
 
 
 def test_no_output_is_a_secret(folder):

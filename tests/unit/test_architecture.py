@@ -71,7 +71,7 @@ ARROWS = {
     "registry": f"{WORDS} {CONTRACTS} chain findings",
     "config": f"{WORDS} typed",
     "accounts": f"{WORDS} {CONTRACTS} forks cache rotation registry config typed",
-    "provisioning": "config errors private_files typed",
+    "provisioning": "config errors private_files typed uri",
     # entry points: may use everything above, never each other
     "cli": f"{WORDS} {CONTRACTS} {LOGIC} {ADAPTERS} {ASSEMBLY} examinations findings permissions prompts provisioning textfile typed __version__",
     "runtimes": f"{WORDS} {CONTRACTS} {LOGIC} {ASSEMBLY} forks typed",

@@ -118,6 +118,8 @@ def test_a_policy_can_be_made_of_what_was_read(write):
         ("[accounts.a]\ntoken = 5\n", 2, ["token must be a string"]),
         ('[accounts.a]\ntoken = "no uri at all"\n', 2, ["token: it does not begin with a scheme"]),
         ('[accounts.a]\ntoken = "file:t?password=x"\n', 2, ["token: ", "is a credential"]),
+        ('[accounts.a]\ntoken = "file:~/t"\n', 2, ["token: a ~ in front is not your home"]),
+        ('[accounts.a]\ntoken = "file:t?key=keyfile:~/k"\n', 2, ["token: a ~ in front"]),
         ('\nadmin = "none"\n', 2, ["admin: it does not begin with a scheme"]),
         ("[accounts.a]\ntoken = []\n", 2, ["token must be a URI, or a list of different URIs"]),
         ('[accounts.a]\ntoken = ["env:T", "env:T"]\n', 2, ["a list of different URIs"]),
@@ -141,6 +143,11 @@ def test_an_error_names_the_line_and_what_is_meant(write, text, line, words):
     assert error.message.startswith(f"{path}:{line} — ")
     for word in words:
         assert word in error.message
+
+
+def test_what_is_no_toml_has_the_remedy_of_its_line(write):
+    assert "both brackets" in refusal(write("[accounts.a\n")).hint
+    assert "with the quotes" in refusal(write("[accounts.a]\ntoken = env:T\n")).hint
 
 
 def test_an_unknown_key_lists_the_valid_ones(write):

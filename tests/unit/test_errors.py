@@ -106,6 +106,31 @@ def test_an_error_survives_copying_and_another_process(cls):
         assert (twin.message, twin.hint, str(twin)) == ("what — why", "remedy", "what — why")
 
 
+def printed(error):
+    """As Python prints it where nobody catches it."""
+    return "".join(traceback.format_exception_only(error)).splitlines()
+
+
+@pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
+def test_a_traceback_shows_the_remedy_once_whoever_passed_the_error_on(cls):
+    error = cls("what — why", hint="remedy")
+    twins = [copy.copy(error), pickle.loads(pickle.dumps(error)), retold(error, "what — why")]
+    for one in (error, *twins):
+        assert printed(one) == [f"cmzon_secrets.errors.{cls.__name__}: what — why", "hint: remedy"]
+    assert len(printed(cls("what — why"))) == 1
+
+
+def test_a_remedy_that_is_mended_takes_the_place_of_the_one_before_and_of_no_other_note():
+    error = AccessDenied("file:t — no", hint="chmod")
+    error.add_note("seen in a test")
+    told = retold(error, "file:t — no, never")
+    told.hint = "chown"
+    assert printed(told)[1:] == ["seen in a test", "hint: chown"]
+    assert printed(error)[1:] == ["hint: chmod", "seen in a test"]
+    told.hint = None
+    assert printed(told)[1:] == ["seen in a test"]
+
+
 def test_a_missing_extra_names_the_command_that_installs_it():
     assert missing_extra("aws", "aws: provider").hint == 'pip install "cmzon-secrets[aws]"'
 

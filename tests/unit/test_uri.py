@@ -94,6 +94,7 @@ REFUSED = {
     "line feed": ("file:a\nb", "control character"),
     "user and password": (f"file://user:{SECRET}@host/x", "user and password"),
     "password only": (f"file://:{SECRET}@host", "user and password"),
+    "& for ?": ("file:token.sealed&key=keyfile:token.key", "an option follows &"),
 }
 
 
@@ -157,6 +158,40 @@ def test_any_scheme_can_be_split_and_only_known_ones_parsed():
     assert split("redis:x?a=1") == Location("redis", "x", {"a": "1"})
     with pytest.raises(InvalidURI, match="does not begin with a scheme"):
         split(SECRET)
+
+
+def test_an_ampersand_that_belongs_to_the_path_is_taken():
+    assert parse("file:R&D", schemes=SCHEMES).path == "R&D"
+    assert parse("file:a%26key=b", schemes=SCHEMES).path == "a&key=b"
+
+
+@pytest.mark.parametrize("uri", ["file:~/token.sealed", "keyfile:~", "file:~root/t"])
+def test_a_home_that_no_shell_put_in_is_refused(uri):
+    with pytest.raises(InvalidURI, match="a ~ in front is not your home") as caught:
+        _ = parse(uri, schemes=SCHEMES).file_path
+    assert "$HOME" in caught.value.hint
+    assert parse("file:./~/t", schemes=SCHEMES).file_path == "./~/t"
+    assert parse("env:~", schemes=SCHEMES).name == "~"
+
+
+def test_a_file_or_a_variable_where_its_uri_belongs_is_recognized_and_not_repeated(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OUR_VARIABLE", "x")
+    (tmp_path / "our.sealed").touch()
+    remedies = {
+        ("our.sealed", "file"): "a file has that name: write file:PATH?key=KEYURI",
+        ("our.sealed", "keyfile"): "a file has that name: write keyfile:PATH",
+        ("our.sealed", "redis"): "write SCHEME:…, one of: env, redis",
+        ("OUR_VARIABLE", "file"): "a variable has that name: write env:NAME",
+        ("neither", "file"): "write SCHEME:…, one of: env, file",
+    }
+    for (text, scheme), remedy in remedies.items():
+        with pytest.raises(InvalidURI, match="does not begin with a scheme") as caught:
+            parse(text, schemes=["env", scheme])
+        assert caught.value.hint == remedy
+        assert text not in str(caught.value)
 
 
 def test_an_unknown_scheme_lists_the_valid_ones():

@@ -17,6 +17,11 @@ __all__ = ["COMMANDS", "run"]
 
 PROGRAM = "cmzon-secrets"
 
+URI_HELP = (
+    "URI says where the token is, for example 'file:token.sealed?key=keyfile:token.key'; default"
+    " $CMZON_TOKEN_URI, and --account takes it from the configuration file."
+)
+
 COMMANDS = {
     "quickstart": "See it all on this machine: messages flow while the token rotates.",
     "init": "Write what a new account needs: configuration, Terraform, manifests or units.",
@@ -51,7 +56,11 @@ class _LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command = import_module(f"cmzon_secrets.cli.{cmd_name}").command
-        return command if isinstance(command, click.Command) else None
+        if not isinstance(command, click.Command):
+            return None
+        if any(parameter.name == "account" for parameter in command.params):
+            command.epilog = URI_HELP
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -72,7 +81,7 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="URI is $CMZON_TOKEN_URI by default; --account takes it from the configuration file.",
+    epilog=URI_HELP,
 )
 @click.version_option(__version__, prog_name=PROGRAM)
 def group() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from cmzon_secrets.cli.failures import UsageFailure
+from cmzon_secrets.cli.failures import NotBegun, UsageFailure
 from cmzon_secrets.errors import ConfigurationError, shielded
 from cmzon_secrets.prompts import ask_unseen
 from cmzon_secrets.tokens import MAX_TOKEN_BYTES, Token
@@ -18,12 +18,18 @@ _LIMIT = MAX_TOKEN_BYTES + 2
 
 
 def agreed(question: str) -> None:
-    """Ask a person, who must say yes. Raises UsageFailure where nobody sits or they decline."""
+    """Ask a person, who must say yes. Raises UsageFailure where nobody sits or they decline, NotBegun
+    where they interrupt."""
     if not sys.stdin.isatty():
         raise UsageFailure("there is no terminal to ask for confirmation", hint="give --yes")
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    try:
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt as interrupt:
+        sys.stderr.write("\n")
+        raise NotBegun from interrupt
+    if answer.strip().lower() not in ("y", "yes"):
         raise UsageFailure("not confirmed, nothing was changed", hint="answer y, or give --yes")
 
 

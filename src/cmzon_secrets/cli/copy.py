@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from cmzon_secrets.cli.asking import agreed
@@ -36,7 +38,8 @@ def command(
 
     Only CURRENT, with its metadata; the copy is read back and compared. FROM is left as it is, so
     a PREVIOUS in its grace is revoked from there. Where TO holds another CURRENT, it asks first
-    (--yes where nobody sits); that one becomes PREVIOUS there.
+    (--yes where nobody sits); that one becomes PREVIOUS there. FROM's next rotation revokes the
+    token for both: after a move, end it there and rotate TO.
     """
     with (
         Target(source, typed=True).open_provider() as giver,
@@ -63,17 +66,24 @@ def _agree_to_replace(store: TokenStore, token: Token, *, yes: bool) -> None:
 
 def _tell_what_stays(giver: TokenProvider, store: TokenStore) -> None:
     """Said after the copy is done, so that a giver who tells less of itself is no failure."""
+    if not isinstance(giver, TokenStore):
+        return
     try:
-        if not isinstance(giver, TokenStore) or giver.identity == store.identity:
+        if giver.identity == store.identity:
             return
         held = giver.versions()
     except (AccessDenied, ProviderUnavailable):
         note(
             f"not told whether PENDING or PREVIOUS stay in {giver.uri}: go on rotating there if so"
         )
-        return
-    for stage, token in (("PENDING", held.pending), ("PREVIOUS", held.previous)):
-        if token is not None:
-            note(
-                f"not copied: {stage} {token.id} stays in {giver.uri}; go on rotating there until it is gone"
-            )
+    else:
+        for stage, token in (("PENDING", held.pending), ("PREVIOUS", held.previous)):
+            if token is not None:
+                note(
+                    f"not copied: {stage} {token.id} stays in {giver.uri}; go on rotating there until it is gone"
+                )
+    note(
+        f"both hold this token now, and the next rotation of {giver.uri} revokes it. To move: end that"
+        f" rotation once no PREVIOUS is left there, and run cmzon-secrets rotate --force"
+        f" {shlex.quote(store.uri)}. To have it in both: copy again after each rotation"
+    )

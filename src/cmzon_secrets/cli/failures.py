@@ -15,8 +15,15 @@ from typing import Any
 import click
 
 from cmzon_secrets.cli.interrupts import BY_SIGNAL
-from cmzon_secrets.cli.output import note, oneline, paint, print_json
-from cmzon_secrets.durations import format_duration
+from cmzon_secrets.cli.output import (
+    describe_moment,
+    describe_span,
+    note,
+    oneline,
+    paint,
+    print_json,
+)
+from cmzon_secrets.clock import SYSTEM_CLOCK
 from cmzon_secrets.errors import CMzonSecretsError, ProviderError, RateLimited
 from cmzon_secrets.typed import without_secrets
 
@@ -27,6 +34,7 @@ __all__ = [
     "NOT_FOUND",
     "TYPED",
     "Mistyped",
+    "NotBegun",
     "UsageFailure",
     "error_record",
     "exit_code",
@@ -61,6 +69,10 @@ class UsageFailure(click.UsageError):
     ) -> None:
         super().__init__(message, ctx)
         self.hint = hint
+
+
+class NotBegun(click.Abort):
+    """Interrupted at a question, before anything was done."""
 
 
 class Mistyped(Exception):
@@ -134,8 +146,11 @@ def _but_ids(argv: list[str]) -> Iterator[str]:
 
 def _remedy(error: CMzonSecretsError) -> str | None:
     if isinstance(error, RateLimited) and error.retry_after is not None:
-        wait = format_duration(timedelta(seconds=error.retry_after))
-        return f"the API asks to wait {wait} before the next try"
+        wait = timedelta(seconds=error.retry_after)
+        if wait >= timedelta(hours=1):
+            now = SYSTEM_CLOCK.now()
+            return f"the API asks to wait until {describe_moment(now + wait, now)}"
+        return f"the API asks to wait {describe_span(wait)} before the next try"
     if error.hint is not None and isinstance(error, ProviderError):
         return error.hint.replace("CMZON_TOKEN_URI", _where_named(error.uri))
     return error.hint
@@ -161,10 +176,11 @@ def _described(error: Exception, argv: list[str]) -> tuple[dict[str, Any], int]:
         case CMzonSecretsError():
             return error_record(error), FAILED
         case click.Abort():
-            record = _record("Interrupted", _interruption(argv), _resumption(argv))
-            return record, BY_SIGNAL + _signal_behind(error)
+            begun = not isinstance(error, NotBegun)
+            what, how_on = _interruption(argv, begun), _resumption(argv) if begun else None
+            return _record("Interrupted", what, how_on), BY_SIGNAL + _signal_behind(error)
         case click.UsageError():
-            return _usage(error), error.exit_code
+            return _usage(error, argv), error.exit_code
         case click.ClickException():
             return _record(type(error).__name__, error.format_message(), None), error.exit_code
         case OSError():
@@ -182,8 +198,9 @@ def _signal_behind(error: click.Abort) -> int:
     return next(numbers, signal.SIGINT)
 
 
-def _usage(error: click.UsageError) -> dict[str, Any]:
-    path = error.ctx.command_path if error.ctx is not None else "cmzon-secrets"
+def _usage(error: click.UsageError, argv: list[str]) -> dict[str, Any]:
+    command = " ".join(["cmzon-secrets", *(word for word in argv[:1] if word[:1] != "-")])
+    path = error.ctx.command_path if error.ctx is not None else command
     message = error.format_message().rstrip(".")
     hint = error.hint if isinstance(error, UsageFailure) else None
     if "unexpected extra argument" in message:
@@ -193,6 +210,8 @@ def _usage(error: click.UsageError) -> dict[str, Any]:
         hint = (
             "no option takes a secret: `put` asks for it, or give --from-file, --from-env or a pipe"
         )
+    elif isinstance(error, click.NoSuchOption) and path == "cmzon-secrets run":
+        hint = "an option of the program itself stands behind --: cmzon-secrets run URI -- CMD…"
     if not isinstance(error, UsageFailure):
         message = message[:1].lower() + message[1:]  # click's own sentences
     return _record("UsageError", f"{path} — {message}", hint or f"{path} --help")
@@ -202,12 +221,14 @@ def _asks_for_secret(option: str) -> bool:
     return any(word in option.lower() for word in ("token", "secret", "pass", "value"))
 
 
-def _interruption(argv: list[str]) -> str:
+def _interruption(argv: list[str], begun: bool) -> str:
+    command = argv[0] if argv else "cmzon-secrets"
+    if not begun:
+        return f"{command} — interrupted, nothing was changed"
     consequences = {
         "revoke": ", the token may be STILL ALIVE",
         "send": ", the message may have been sent",
     }
-    command = argv[0] if argv else "cmzon-secrets"
     return f"{command} — interrupted{consequences.get(command, '')}"
 
 

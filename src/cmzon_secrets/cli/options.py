@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -92,11 +93,25 @@ def _in_a_folder(ctx: click.Context, param: click.Parameter, path: str | None) -
 
 uri_argument = click.argument("uri", metavar="[URI]", required=False)
 
+
+def _accounts(ctx: object, param: object, begun: str) -> list[str]:  # noqa: ARG001  # click calls it so
+    """The names to complete by Tab; where there is no file that can be used, none."""
+    from cmzon_secrets.config import find_config, load_config
+
+    with suppress(ConfigurationError):
+        path = find_config()
+        return (
+            [name for name in load_config(path).accounts if name.startswith(begun)] if path else []
+        )
+    return []
+
+
 account_option = click.option(
     "--account",
     metavar="NAME",
     multiple=True,
     callback=_given_once,
+    shell_complete=_accounts,
     help="Take the token from this account of cmzon-secrets.toml.",
 )
 
@@ -142,6 +157,9 @@ issuer_options = _together(
     click.option(
         "--issuer",
         metavar="NAME",
+        shell_complete=lambda ctx, param, begun: [  # noqa: ARG005  # click calls it so
+            name for name in ("cmzon", "manual") if name.startswith(begun)
+        ],
         help="Who makes tokens: cmzon (the API; default) or manual (you, in the dashboard).",
     ),
     click.option(

@@ -11,7 +11,7 @@ import click
 
 from cmzon_secrets.cli.asking import agreed
 from cmzon_secrets.cli.clients import existing_outbox
-from cmzon_secrets.cli.failures import FAILED, UsageFailure, repeatable
+from cmzon_secrets.cli.failures import ATTENTION, FAILED, UsageFailure, repeatable
 from cmzon_secrets.cli.options import json_option
 from cmzon_secrets.cli.output import note, print_items, print_pairs, say
 from cmzon_secrets.errors import ConfigurationError
@@ -51,11 +51,11 @@ def _selection(function: Callable[..., Any]) -> Callable[..., Any]:
 @path_argument
 @click.option("--list", "listed", is_flag=True, help="Also each message that is dead or unknown.")
 @json_option
-def status(*, path: str, listed: bool, as_json: bool) -> None:
+def status(*, path: str, listed: bool, as_json: bool) -> int:
     """Count the messages that wait, were sent, are dead, or unknown.
 
-    Dead: it cannot be sent, and was not. Unknown: its answer was lost, so a person has to decide.
-    Of numbers, the last three digits are shown; of texts, nothing.
+    Dead: it cannot be sent, and was not. Unknown: its answer was lost, so a person has to decide,
+    and the exit code is 3. Of numbers, the last three digits are shown; of texts, nothing.
     """
     with _opened(path) as outbox:
         counts = outbox.status()
@@ -64,10 +64,11 @@ def status(*, path: str, listed: bool, as_json: bool) -> None:
         print_items(
             [{"outbox": repeatable(path), **counts, **({"messages": messages} if listed else {})}]
         )
-        return
-    print_pairs([(state, f"{count:,}") for state, count in counts.items()])
-    for message in messages:
-        say(_line(message))
+    else:
+        print_pairs([(state, f"{count:,}") for state, count in counts.items()])
+        for message in messages:
+            say(_line(message))
+    return ATTENTION if counts["unknown"] else 0
 
 
 @command.command()

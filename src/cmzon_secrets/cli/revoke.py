@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cmzon_secrets.cli.asking import agreed
-from cmzon_secrets.cli.failures import UsageFailure, repeatable
+from cmzon_secrets.cli.failures import TYPED, UsageFailure, repeatable
 from cmzon_secrets.cli.options import (
     account_option,
     events_option,
@@ -80,7 +82,6 @@ def command(
         raise UsageFailure("only one of --stage, --id and --all can be meant")
     if token_id == "":
         raise UsageFailure("--id is empty")  # not CURRENT in its stead
-    alone = " --no-replace" if no_replace else ""
     target = find_target(uri, account)
     policy = target.policy(options)
     with (
@@ -91,22 +92,23 @@ def command(
         rotator = Rotator(store, issuer, policy, subscriber=subscriber)
         if everything:
             doomed = _everything(store, issuer, policy)
-            _announce(doomed.values(), store, how_to_repeat=f"--all{alone}", yes=yes)
+            _announce(doomed.values(), store, choice="--all", yes=yes)
             report = rotator.revoke_all(replace=not no_replace)
         else:
             leaked, known_as = (
                 _named(store, token_id) if token_id else _held(store, stage or "current")
             )
             doomed = {leaked: known_as}
-            _announce([known_as], store, how_to_repeat=f"--id {leaked}{alone}", yes=yes)
+            _announce([known_as], store, choice=f"--id {leaked}", yes=yes)
             # By the id that was confirmed: a rotation may have moved the stages since.
             report = rotator.revoke(token_id=leaked, replace=not no_replace)
         for alive in _alive(report, doomed):
             _warn(alive)
+        _make_typable(report)
         return finish(report, store.uri, account=target.account, as_json=as_json)
 
 
-def _announce(doomed: Collection[str], store: TokenStore, *, how_to_repeat: str, yes: bool) -> None:
+def _announce(doomed: Collection[str], store: TokenStore, *, choice: str, yes: bool) -> None:
     """Say what will die, before anything does; where wanted, ask. Raises UsageFailure for a no."""
     if not yes:
         what = next(iter(doomed)) if len(doomed) == 1 else f"these {len(doomed)} tokens"
@@ -114,7 +116,32 @@ def _announce(doomed: Collection[str], store: TokenStore, *, how_to_repeat: str,
             note("\n".join(doomed))
         agreed(f"Revoke {what} of {store.uri} now, without grace?")
     note("\n".join(f"revoking {known_as}" for known_as in doomed))
-    note(f"to repeat this if it fails: {how_to_repeat}")
+    note(repeatable(f"to repeat this if it fails: {_typed_again(choice)}"))
+
+
+def _make_typable(report: RotationReport) -> None:
+    """The engine's remedy names the command alone; what it was about stands on this command line."""
+    if report.error is not None and report.error.hint is not None:
+        report.error.hint = re.sub(
+            r"cmzon-secrets revoke (--all|--id \S+|--stage \w+)",
+            lambda found: _typed_again(found[1]),
+            report.error.hint,
+        )
+
+
+def _typed_again(choice: str) -> str:
+    """This command line with ``choice`` for what is to die, quoted as a shell wants it."""
+    typed = _but_choice(TYPED.get([])[1:])
+    return shlex.join(["cmzon-secrets", "revoke", *choice.split(), *typed])
+
+
+def _but_choice(typed: list[str]) -> Iterator[str]:
+    words = iter(typed)
+    for word in words:
+        if word in ("--stage", "--id"):
+            next(words, None)
+        elif word != "--all" and not word.startswith(("--stage=", "--id=")):
+            yield word
 
 
 def _everything(store: TokenStore, issuer: TokenIssuer, policy: RotationPolicy) -> dict[str, str]:

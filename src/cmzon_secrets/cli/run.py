@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -22,6 +22,11 @@ from cmzon_secrets.uri import split
 __all__ = ["command"]
 
 _OURS = ("CMZON_SECRETS_PASSPHRASE", "CMZON_SECRETS_KEY")
+_OF_VAULT = [
+    prefix + name
+    for prefix in ("VAULT_", "BAO_")
+    for name in ("TOKEN", "SECRET_ID", "WRAPPED_SECRET_ID")
+]
 _POINTERS = ("CMZON_SECRETS_KEY", "CMZON_TOKEN_URI", "CMZON_ADMIN_URI")
 
 
@@ -45,8 +50,11 @@ def command(ctx: click.Context, uri: str | None, account: str | None) -> None:
     """Run a program with CMZON_API_TOKEN in its environment.
 
     The program takes the place of this one: signals and exit codes are its own. It does not get
-    what opens the store: CMZON_SECRETS_PASSPHRASE, CMZON_SECRETS_KEY, and the variables that the
-    URIs in use name. A program that is not there is 127, one that cannot be started 126.
+    what opens the store: CMZON_SECRETS_PASSPHRASE, CMZON_SECRETS_KEY, the variables that the URIs
+    in use name (with --account: those of the whole file), and where one leads to Vault, the login
+    there (VAULT_TOKEN, VAULT_SECRET_ID, VAULT_WRAPPED_SECRET_ID, BAO_…). It keeps the logins of
+    clouds (AWS_…, AZURE_…), which are its own as well, and can read the files that we can. A
+    program that is not there is 127, one that cannot be started 126.
     """
     program: list[str] = ctx.meta["program"]
     target = find_target(uri, account)
@@ -96,16 +104,25 @@ def _replace_ourselves(path: str, program: list[str], target: Target) -> NoRetur
 
 
 def _without_ours(environment: Mapping[str, str], target: Target) -> dict[str, str]:
-    uris = [*target.uris, target.admin or "", *(environment.get(name, "") for name in _POINTERS)]
-    hidden = {*_OURS, *_named_variables(uris)}
+    hidden = {*_OURS, *_opening(_uris_of(target)), *_opening(map(environment.get, _POINTERS))}
     return {name: value for name, value in environment.items() if name not in hidden}
 
 
-def _named_variables(uris: Iterable[str]) -> Iterable[str]:
-    """The variables that URIs read secrets from: ``env:NAME``, also nested as ``key=env:NAME``."""
-    for uri in uris:
+def _uris_of(target: Target) -> Iterator[str | None]:
+    """Where tokens are: those of the target, and of every account that stands in the same file."""
+    yield from (*target.uris, target.admin)
+    for account in target.config.accounts.values() if target.config is not None else ():
+        yield account.admin
+        yield from (account.token,) if isinstance(account.token, str) else account.token
+
+
+def _opening(uris: Iterable[str | None]) -> Iterator[str]:
+    """The variables that open these places: ``env:NAME``, also nested as ``key=env:NAME``, and Vault's."""
+    for uri in filter(None, uris):
         with suppress(InvalidURI):
             location = split(uri)
             if location.scheme == "env":
                 yield location.path
-            yield from _named_variables(location.options.values())
+            if location.scheme.startswith("hashivault"):
+                yield from _OF_VAULT
+            yield from _opening(location.options.values())

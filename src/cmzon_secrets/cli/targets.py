@@ -8,7 +8,9 @@ it (or ``status`` is asked about nothing in particular), so that nothing is gues
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,10 @@ __all__ = [
     "find_targets",
     "quiet_libraries",
 ]
+
+
+EXAMPLE = "file:token.sealed?key=keyfile:token.key"
+"""A URI, to be seen once by whoever has none yet."""
 
 
 def tell_of_falls(event: Event) -> None:
@@ -165,6 +171,7 @@ def quiet_libraries() -> None:
 
 def find_target(uri: str | None, account: str | None) -> Target:
     """The one token meant. Raises UsageFailure where none is, or two are."""
+    _refuse_name_of_account(uri)
     if account is not None:
         config = _config()
         with typed_here(ConfigurationError):
@@ -182,7 +189,7 @@ def find_targets(uris: tuple[str, ...], account: str | None) -> list[Target]:
     if len(uris) > 1 and account is not None:
         raise UsageFailure("several URIs and --account cannot go together")
     if len(uris) > 1:
-        return [Target(uri, typed=True) for uri in uris]
+        return [find_target(uri, None) for uri in uris]
     if uris or account is not None or os.environ.get("CMZON_TOKEN_URI"):
         return [find_target(uris[0] if uris else None, account)]
     if find_config() is None:
@@ -204,13 +211,27 @@ def find_fleet() -> list[Target]:
     return [_of(account, config) for account in config.accounts.values()]
 
 
+def _refuse_name_of_account(uri: str | None) -> None:
+    """Of a text that is no URI, the file says whether it is an account's name; a broken one says nothing."""
+    if uri is None or ":" in uri:
+        return
+    with suppress(ConfigurationError):
+        path = find_config()
+        if path is not None and uri in load_config(path).accounts:
+            raise UsageFailure(
+                "that is no URI, but the name of an account",
+                hint=f"did you mean --account {shlex.quote(uri)}?",
+            )
+
+
 def _required(uri: str | None) -> str:
     """``uri``, else ``$CMZON_TOKEN_URI``. Raises UsageFailure where there is neither."""
     found = uri or os.environ.get("CMZON_TOKEN_URI")
     if not found:
         raise UsageFailure(
             "no URI is given",
-            hint=f"give one, set CMZON_TOKEN_URI, or name an --account of {FILE_NAME}",
+            hint=f"give one, for example '{EXAMPLE}', set CMZON_TOKEN_URI,"
+            f" or name an --account of {FILE_NAME}",
         )
     return found
 

@@ -54,8 +54,9 @@ class Database:
     """The file at ``path``, made with mode 0600 where there is none. Thread-safe, fork-safe.
 
     Raises ConfigurationError for a folder that is missing and a file that is something else,
-    AccessDenied, and ProviderUnavailable where it is locked for long, the disk is full, or the file
-    was removed or replaced while it was in use; after that, the one that is there is used, or a new one.
+    AccessDenied, also for one that neither we nor root own, and ProviderUnavailable where it is locked
+    for long, the disk is full, or the file was removed or replaced while it was in use; after that, the
+    one that is there is used, or a new one.
     """
 
     def __init__(self, path: str | Path, form: Format) -> None:
@@ -107,11 +108,13 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         self._opened = _identity(self._path)  # before: what is replaced meanwhile is found out
+        self._refuse_if_foreign()
         connection = sqlite3.connect(
             self._path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
         )
         try:
             self._prepare(connection)
+            self._refuse_if_foreign()
             self._refuse_unless_private()
         except BaseException:
             connection.close()
@@ -129,6 +132,28 @@ class Database:
             reason = "is a directory" if self._path.is_dir() else "is no regular file"
             raise ConfigurationError(f"{self.uri} — {reason}", hint="choose another path")
 
+    def _refuse_if_foreign(self) -> None:
+        """Raise AccessDenied for what another user put here: he would read it, or have it sent by us.
+
+        Asked before SQLite opens it, which would apply a journal that lies beside it, and after, when
+        its log is there. Who may write to a group's file is trusted with what lies beside it.
+        """
+        with os_errors_as_ours(self.uri):
+            try:
+                real, found = self._path.resolve(), self._path.stat()
+                seen = {self._path: self._path.lstat(), real: found}
+            except FileNotFoundError:
+                raise self._replaced() from None
+            if not found.st_mode & stat.S_IWGRP:
+                seen |= _beside(real)
+        for path, what in seen.items():
+            if what.st_uid not in {os.geteuid(), 0}:
+                raise AccessDenied(
+                    f"{self.uri} — {path} belongs to another user (uid {what.st_uid})",
+                    uri=self.uri,
+                    hint="run as that user, or choose another path",
+                )
+
     def _refuse_unless_private(self) -> None:
         mode = self._path.stat().st_mode
         if self._format.personal and mode & stat.S_IRWXO:
@@ -142,11 +167,14 @@ class Database:
         """Raise where the path leads to another file by now, or to none: nobody will find this one."""
         if _identity(self._path) != self._opened:
             self.close()
-            raise ProviderUnavailable(
-                f"{self.uri} — the file was removed or replaced while it was in use",
-                uri=self.uri,
-                hint="try again: the file that is there now is used, or a new one is made",
-            )
+            raise self._replaced()
+
+    def _replaced(self) -> ProviderUnavailable:
+        return ProviderUnavailable(
+            f"{self.uri} — the file was removed or replaced while it was in use",
+            uri=self.uri,
+            hint="try again: the file that is there now is used, or a new one is made",
+        )
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
@@ -208,6 +236,16 @@ def _identity(path: Path) -> tuple[int, int] | None:
         found = path.stat()
         return found.st_dev, found.st_ino
     return None
+
+
+def _beside(path: Path) -> dict[Path, os.stat_result]:
+    """What SQLite keeps beside a file, where it is there."""
+    found = {}
+    for ending in ("-journal", "-wal", "-shm"):
+        beside = path.with_name(path.name + ending)
+        with suppress(FileNotFoundError):
+            found[beside] = beside.lstat()
+    return found
 
 
 def damaged(uri: str) -> ConfigurationError:

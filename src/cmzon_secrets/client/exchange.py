@@ -20,7 +20,7 @@ from cmzon_secrets.answers import (
     Answer,
     api_error,
     masked_headers,
-    masking,
+    masking_token,
     printable,
     request_id,
 )
@@ -121,7 +121,7 @@ class Call:
         if not isinstance(body, dict):
             raise self._unreadable(answer)
         assert self._token is not None  # noqa: S101  # what was answered carried one
-        token = masking(self._token.reveal())
+        token = masking_token(self._token.reveal())
         secrets = [token, *message_masks(self._request, success=True)]
         return SendResult(
             id=_word(body.get("id"), *secrets),

@@ -17,7 +17,6 @@ from cmzon_secrets.errors import (
 )
 from cmzon_secrets.examinations.endpoints import clock_finding, tls_finding
 from cmzon_secrets.findings import Finding
-from cmzon_secrets.headers import date_in
 from cmzon_secrets.http import Session
 from cmzon_secrets.issuer import TokenInfo, TokenIssuer
 from cmzon_secrets.tokens import Token
@@ -41,7 +40,7 @@ def examine_endpoint(base_url: str | None, *, ca: str | None, now: datetime) -> 
     evidence = f"{session.base_url}: {answer.status} to a request without a token"
     yield Finding("reachability.api", "ok", "the API answers", evidence)
     yield tls_finding("tls.api", session.base_url, ca=ca, now=now)
-    date = date_in(answer.headers.get("date"))
+    date = answer.date
     if date is None:
         yield Finding("clock.api", "note", "not checked: the API sends no Date", evidence)
     else:

@@ -108,11 +108,19 @@ def _of_secret(answer: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "configuration.rotation",
             "note",
-            "AWS rotates it by its own schedule; one rotator is enough",
-            f"{arn}: {answer.get('RotationLambdaARN', 'by a managed rotation')}",
+            "AWS begins rotations too; keep the schedule beside it, which revokes what these replace",
+            f"{arn}: {answer.get('RotationLambdaARN', 'by a managed rotation')}"
+            f", {_interval(answer.get('RotationRules', {}))}",
         )
     evidence = f"{arn}: {answer.get('KmsKeyId', 'aws/secretsmanager, the key of the account')}"
     yield Finding("key.at_rest", "ok", "it is encrypted at rest by KMS", evidence)
+
+
+def _interval(rules: dict[str, Any]) -> str:
+    days = rules.get("AutomaticallyAfterDays")
+    return (
+        f"every {days} days" if days else str(rules.get("ScheduleExpression", "no schedule told"))
+    )
 
 
 def _probed(calls: Calls, name: str) -> _Held:

@@ -46,7 +46,7 @@ def checked_base_url(url: str) -> str:
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise ConfigurationError(
             "base URL — it is not an https:// URL (it is not repeated here: it may be a secret)",
-            hint=f"for example {DEFAULT_BASE_URL}",
+            hint=f"for example {DEFAULT_BASE_URL}, or http://127.0.0.1:PORT for the emulator",
         )
     if "?" in url or "#" in url:
         raise ConfigurationError("base URL — it must not have a query or fragment")

@@ -45,11 +45,12 @@ class Target:
         from cmzon_secrets import __version__
 
         self.name = base_url
-        self.hint = "check the base URL and the network"
+        self.hint = "check the base URL (CMZON_BASE_URL, --base-url) and the network"
         if proxy is not None:
             self.name += f" through the proxy {proxy.address}"
             self.hint = "check the proxy, with its user and password, and the base URL"
         self._url = httpcore2.URL(base_url)
+        self._host = _connected_to(self._url)
         self._base_path = self._url.target.rstrip(b"/")
         self._made: dict[str, httpcore2.URL] = {}
         self.headers = [
@@ -73,10 +74,17 @@ class Target:
     def _make(self, path: str) -> httpcore2.URL:
         base = self._url
         target = self._base_path + encoded_path(path).encode("ascii")
-        made = httpcore2.URL(scheme=base.scheme, host=base.host, port=base.port, target=target)
+        made = httpcore2.URL(scheme=base.scheme, host=self._host, port=base.port, target=target)
         if len(self._made) < _REMEMBERED:
             self._made[path] = made
         return made
+
+
+def _connected_to(base_url: httpcore2.URL) -> bytes:
+    """The base URL's host. On [::1], another user of this machine may listen in the place of who has
+    the port on 127.0.0.1, and without TLS nothing would tell them apart: so `localhost` is the latter."""
+    plain = (base_url.scheme, base_url.host) == (b"http", b"localhost")
+    return b"127.0.0.1" if plain else base_url.host
 
 
 class Exchange:

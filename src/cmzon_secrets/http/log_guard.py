@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from cmzon_secrets.tokens import MASK, Token
+from cmzon_secrets.answers import masking_token
+from cmzon_secrets.tokens import Token
 
 __all__ = ["guard_logs", "hidden"]
 
@@ -37,7 +38,9 @@ def guard_logs() -> None:
 
 def _without_token(record: logging.LogRecord) -> bool:
     token = _TOKEN.get()
-    message = record.getMessage()
-    if token is not None and token.reveal() in message:
-        record.msg, record.args = message.replace(token.reveal(), MASK), ()
+    if token is not None:
+        message = record.getMessage()
+        masked = masking_token(token.reveal())(message)
+        if masked != message:
+            record.msg, record.args = masked, ()
     return True

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
-from cmzon_secrets.answers import masking
+from cmzon_secrets.answers import masking_token
 from cmzon_secrets.cache import TokenCache
 from cmzon_secrets.errors import ConfigurationError, missing_extra, without_frames
 from cmzon_secrets.forks import renew_in_child
@@ -236,7 +236,7 @@ def _forget_token(
             request.headers["Authorization"] = f"Bearer {MASK}"
     for token in tokens:
         for one in chain:
-            _mask(one, masking(token))
+            _mask(one, masking_token(token))
 
 
 def _chain(error: BaseException | None, until: BaseException | None) -> Iterator[BaseException]:

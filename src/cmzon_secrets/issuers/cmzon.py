@@ -12,7 +12,8 @@ idempotency key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from cmzon_secrets.answers import Answer, api_error
@@ -29,6 +30,9 @@ from cmzon_secrets.provider import TokenProvider
 from cmzon_secrets.tokens import Token
 
 __all__ = ["CMzonIssuer", "TokenAPI"]
+
+MANAGE = "tokens:manage"
+"""The scope without which nothing can be issued, listed or revoked."""
 
 MAX_PAGES = 1000
 """Pages of one listing that are read; an API that goes on beyond is broken, not large."""
@@ -61,18 +65,25 @@ class CMzonIssuer(TokenIssuer):
         self._admin = _opened(admin)
         self._closes_admin = self._admin is not admin
 
+    def check_request(self, request: TokenRequest) -> None:
+        """Raise ConfigurationError for a request that cannot be right, or would replace the admin
+        token by one that can no longer issue; nothing is sent."""
+        self._api.body_of(request)
+        _refuse_to_disarm(self._admin.get(), request)
+
     def issue(self, request: TokenRequest, *, idempotency_key: str) -> Token:
         """Create a token; the same key again gives the same one.
 
-        Raises ConfigurationError for a request that cannot be right, before anything is sent, and
-        IssuerError for an answer that is not the token asked for; no message holds its value.
+        Raises ConfigurationError as ``check_request`` does, before anything is sent, and IssuerError for an
+        answer that is not the token asked for; no message holds its value.
         """
-        what = f"issuing a token named {request.name!r}"
+        what = _issuing(request)
         answer, admin = self._as_admin(
             "POST",
             self._api.tokens_path,
             json=self._api.body_of(request),
             headers={self._api.idempotency_header: idempotency_key},
+            unless=lambda admin: _refuse_to_disarm(admin, request),
         )
         if answer.status not in (200, 201):
             raise _refusal(answer, what, admin)
@@ -88,7 +99,7 @@ class CMzonIssuer(TokenIssuer):
         use it.
         """
         what = f"verifying {token.id}"
-        answer = self._http.send("GET", self._api.self_path, token=token)
+        answer = self._send("GET", self._api.self_path, token=token)
         if answer.status != 200:
             raise _unexpected(answer, what)
         return self._api.info(answer, what=what)
@@ -104,6 +115,22 @@ class CMzonIssuer(TokenIssuer):
         answer, admin = self._as_admin("DELETE", self._api.path_of(token_id))
         if answer.status not in (200, 202, 204, 404, 410):
             raise _refusal(answer, f"revoking {token_id}", admin)
+
+    def check_revocation(self, token_id: str) -> None:
+        """Raise ConfigurationError for the admin token: without it nothing is issued or revoked any more.
+
+        Costs a call at most. Where that or the admin's place fails, nothing is raised: an emergency goes on.
+        """
+        own = None
+        with suppress(CMzonSecretsError):
+            own = self._id_of(self._admin.get())
+        if own == token_id:
+            raise ConfigurationError(
+                f"{token_id} — that is the admin token itself: without it nothing could be issued or"
+                " revoked any more, for any account that uses it",
+                hint="check the id; where that one has leaked, put a new admin token in its place first,"
+                " then repeat this (docs/runbook.md)",
+            )
 
     def list(self, name: str) -> Iterator[TokenInfo]:
         """Every token of exactly this name, revoked ones included; pages are read as needed."""
@@ -138,17 +165,49 @@ class CMzonIssuer(TokenIssuer):
         except AuthenticationError:
             return None
 
-    def _as_admin(self, method: str, path: str, **request: Any) -> tuple[Answer, Token]:
-        """Send with the admin token; once more if it was replaced between reading and use."""
+    def _as_admin(
+        self,
+        method: str,
+        path: str,
+        *,
+        unless: Callable[[Token], None] = lambda admin: None,  # noqa: ARG005  # with any
+        **request: Any,
+    ) -> tuple[Answer, Token]:
+        """Send with the admin token; once more if it was replaced between reading and use.
+
+        ``unless`` is told the token before it is used, and may refuse it.
+        """
         admin = self._admin.get()
-        answer = self._http.send(method, path, token=admin, **request)
+        unless(admin)
+        answer = self._send(method, path, token=admin, **request)
         if answer.status == 401 and (fresh := self._admin_instead_of(admin)) != admin:
-            return self._http.send(method, path, token=fresh, **request), fresh
+            unless(fresh)
+            return self._send(method, path, token=fresh, **request), fresh
         return answer, admin
+
+    def _send(self, method: str, path: str, **request: Any) -> Answer:
+        answer = self._http.send(method, path, **request)
+        self.server_date = answer.date
+        return answer
 
     def _admin_instead_of(self, refused: Token) -> Token:
         self._admin.invalidate(refused)  # a cache would hand it out again
         return self._admin.get()
+
+
+def _issuing(request: TokenRequest) -> str:
+    return f"issuing a token named {request.name!r}"
+
+
+def _refuse_to_disarm(admin: Token, request: TokenRequest) -> None:
+    """The admin token may be replaced too, but only by one that can do the same."""
+    if request.replacing == admin and MANAGE not in request.scopes:
+        raise ConfigurationError(
+            f"{_issuing(request)} — it would replace the admin token itself, and its scopes"
+            f" ({', '.join(request.scopes)}) lack {MANAGE}: nothing could be issued or revoked any more",
+            hint=f'--scope {MANAGE}, or scopes = ["{MANAGE}"] of the account'
+            " (CMZON_ROTATION_SCOPES); or name another admin token",
+        )
 
 
 def _opened(admin: object) -> TokenProvider:

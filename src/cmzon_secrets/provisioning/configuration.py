@@ -7,8 +7,9 @@ from pathlib import Path
 
 from cmzon_secrets.config import FILE_NAME, load_config
 from cmzon_secrets.provisioning.wanted import Wanted
+from cmzon_secrets.uri import Location
 
-__all__ = ["admin_uri", "configuration", "token_uri"]
+__all__ = ["admin_uri", "configuration", "token_uri", "uri_of_the_file"]
 
 ROTATE_EVERY, GRACE = "30d", "24h"
 """As in the modules."""
@@ -22,6 +23,12 @@ def token_uri(wanted: Wanted, *, login: bool = False) -> str:
 def admin_uri(wanted: Wanted, *, login: bool = False) -> str:
     """Where the token is with which tokens are issued."""
     return _uri(wanted, "-admin", login=login)
+
+
+def uri_of_the_file(wanted: Wanted, folder: Path) -> str:
+    """The token's place where it is a sealed file, as a program names it that runs anywhere on the machine."""
+    key = Location("keyfile", f"{folder}/keys/{wanted.name}.key", {})
+    return str(Location("file", f"{folder}/token/{wanted.name}.sealed", {"key": str(key)}))
 
 
 def configuration(wanted: Wanted, *, login: bool) -> str:
@@ -84,4 +91,4 @@ def _uri(wanted: Wanted, end: str, *, login: bool) -> str:
             return f"hashivault://{mount}/{name}{end}?{options}"
         case _:
             folder = "admin" if end else "token"
-            return f"file:{folder}/{name}.sealed?key=keyfile:keys/{name}.key"
+            return f"file:{folder}/{name}.sealed?key=keyfile:keys/{name}{end}.key"

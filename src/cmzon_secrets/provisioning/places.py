@@ -18,7 +18,15 @@ from cmzon_secrets.provisioning.shipped import shipped_file
 from cmzon_secrets.provisioning.terraform_root import NAMESPACE
 from cmzon_secrets.provisioning.wanted import BACKENDS, Wanted
 
-__all__ = ["DROP_IN", "SECRET_ID", "VAULT_CA", "VAULT_ENV", "place_files", "private_folders"]
+__all__ = [
+    "APPLICATION",
+    "DROP_IN",
+    "SECRET_ID",
+    "VAULT_CA",
+    "VAULT_ENV",
+    "place_files",
+    "private_folders",
+]
 
 VAULT_ENV = "vault.env"
 SECRET_ID = "keys/secret-id"  # noqa: S105  # a path
@@ -27,6 +35,8 @@ VAULT_CA = "keys/vault-ca.pem"
 the server's CA where that is not a public one."""
 
 DROP_IN = "cmzon-secrets.service.d/init.conf"
+APPLICATION = "application.conf"
+"""What is added to the unit of a program that sends, where that runs as the user who rotates."""
 
 _UNITS = ("cmzon-secrets.service", "cmzon-secrets.timer")
 _HOMES = ("/home/", "/root/", "/run/user/")
@@ -147,10 +157,11 @@ def _dockerfile(wanted: Wanted) -> str:
 
 
 def _vm(wanted: Wanted, folder: Path) -> dict[str, str]:
-    return {
-        **{f"systemd/{name}": shipped_file(f"examples/systemd/{name}") for name in _UNITS},
-        f"systemd/{DROP_IN}": _drop_in(wanted, folder),
-    }
+    files = {name: shipped_file(f"examples/systemd/{name}") for name in _UNITS}
+    files[DROP_IN] = _drop_in(wanted, folder)
+    if wanted.backend == "file":
+        files[APPLICATION] = _application(wanted, folder)
+    return {f"systemd/{name}": text for name, text in files.items()}
 
 
 def _drop_in(wanted: Wanted, folder: Path) -> str:
@@ -170,7 +181,7 @@ def _drop_in(wanted: Wanted, folder: Path) -> str:
         f"ExecStart={' '.join(map(_unit_word, [*program, *command]))}",
         f"User={_user()}",
         "LoadCredential=",
-        "UnsetEnvironment=CMZON_SECRETS_KEY",
+        "UnsetEnvironment=CMZON_SECRETS_KEY CMZON_ADMIN_URI",
     ]
     if wanted.backend == "vault":
         environment["VAULT_SECRET_ID_FILE"] = str(folder / SECRET_ID)
@@ -180,6 +191,22 @@ def _drop_in(wanted: Wanted, folder: Path) -> str:
         lines.append(f"ReadWritePaths={_unit_word(str(folder / 'token'))}")
     if any(path.startswith(_HOMES) for path in (f"{folder}/", program[0])):
         lines.append("ProtectHome=read-only")
+    return "\n".join(lines) + "\n"
+
+
+def _application(wanted: Wanted, folder: Path) -> str:
+    """It reads the token; the admin token and its key it does not see, nor the memory of the run that does."""
+    hidden = (folder / "admin", folder / "keys" / f"{wanted.name}-admin.key")
+    lines = [
+        "# /etc/systemd/system/UNIT.service.d/cmzon-secrets.conf: what is added to the unit of a program that sends.",
+        "# It runs as the same user, and is shut off from the admin token. Made by `cmzon-secrets init`.",
+        "[Service]",
+        f"User={_user()}",
+        f"ReadOnlyPaths={_unit_word(str(folder))}",
+        f"InaccessiblePaths={' '.join(_unit_word(str(path)) for path in hidden)}",
+        "PrivateUsers=yes",
+        "LimitCORE=0",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -239,7 +266,7 @@ services:
 
 
 _READERS = {
-    "file": "A program beside it runs as the same user, and has token/ and keys/ read-only at the same paths.",
+    "file": "A program beside it runs as the same user, and has token/ and keys/{name}.key, no more, read-only at the same paths.",
     "vault": "A program beside it logs in to Vault by itself, as a reader; it needs nothing of this folder.",
 }
 
@@ -251,7 +278,7 @@ def _compose(wanted: Wanted, folder: Path) -> dict[str, str]:
     mounted = ["cmzon-secrets.toml", *private_folders(wanted)]
     text = _COMPOSE.format(
         name=wanted.name,
-        readers=_READERS[wanted.backend],
+        readers=_READERS[wanted.backend].format(name=wanted.name),
         uid=os.getuid(),
         gid=os.getgid(),
         env_file=f"    env_file: {VAULT_ENV}\n" if wanted.backend == "vault" else "",

@@ -8,9 +8,16 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from cmzon_secrets.provisioning.configuration import admin_uri, token_uri
-from cmzon_secrets.provisioning.places import DROP_IN, SECRET_ID, VAULT_CA, VAULT_ENV
+from cmzon_secrets.provisioning.configuration import admin_uri, token_uri, uri_of_the_file
+from cmzon_secrets.provisioning.places import (
+    APPLICATION,
+    DROP_IN,
+    SECRET_ID,
+    VAULT_CA,
+    VAULT_ENV,
+)
 from cmzon_secrets.provisioning.terraform_root import LAMBDA_ZIP, NAMESPACE, SERVICE_ACCOUNT
 from cmzon_secrets.provisioning.wanted import Wanted
 
@@ -42,7 +49,7 @@ def steps(wanted: Wanted, directory: str) -> list[Step]:
     found += _place_steps(wanted)
     why = _RIGHT if wanted.on_machine else _RIGHT + _ITS_OWN
     found.append(Step(why, f"cmzon-secrets doctor --account {wanted.name}"))
-    found.append(_application(wanted))
+    found.append(_application(wanted, Path(directory).absolute()))
     return found
 
 
@@ -60,9 +67,9 @@ def _backend_steps(wanted: Wanted) -> Iterator[Step]:
         case "vault":
             yield from _vault(wanted)
         case _:
-            yield Step(
-                "the key; keep a copy elsewhere", f"cmzon-secrets keygen keys/{wanted.name}.key"
-            )
+            keygen = f"cmzon-secrets keygen keys/{wanted.name}"
+            yield Step("the key; keep a copy elsewhere", f"{keygen}.key")
+            yield Step("another, which only what rotates is to have", f"{keygen}-admin.key")
             yield Step(_ADMIN, _put(admin_uri(wanted)))
 
 
@@ -195,11 +202,12 @@ def _kubernetes(wanted: Wanted) -> Iterator[Step]:
 
 def _systemd() -> Iterator[Step]:
     other = f"! grep -s CMZON_SECRETS_CONFIG= {_UNITS}/{DROP_IN} | grep -vxFf systemd/{DROP_IN}"
+    # In parentheses: `sh -e` goes on after a list whose first part fails, and ends where a subshell does.
     units = f"sudo install -m 644 -D -t {_UNITS} systemd/cmzon-secrets.service systemd/cmzon-secrets.timer"
     drop_in = f"sudo install -m 644 -D systemd/{DROP_IN} {_UNITS}/{DROP_IN}"
     yield Step(
         "the timer; where it is another folder's, that is shown and kept: add this account there",
-        f"{other} && {units} && {drop_in}",
+        f"({other} && {units} && {drop_in})",
     )
     start = "sudo systemctl daemon-reload && sudo systemctl enable --now cmzon-secrets.timer"
     yield Step("… start it", start)
@@ -209,7 +217,7 @@ def _systemd() -> Iterator[Step]:
     )
 
 
-def _application(wanted: Wanted) -> Step:
+def _application(wanted: Wanted, folder: Path) -> Step:
     """What the program that sends is to be given; the rest is docs/deploying.md's."""
     output = f"{_TERRAFORM} output"
     from_terraform = f'echo "CMZON_TOKEN_URI=$({output} -raw token_uri)"'
@@ -228,8 +236,10 @@ def _application(wanted: Wanted) -> Step:
             return Step(why, f"echo {shlex.quote(f'CMZON_TOKEN_URI={token_uri(wanted)}')}")
         case _:
             why = "for the application: its environment; it runs as the same user"
-            uri = f"file:$PWD/token/{wanted.name}.sealed?key=keyfile:$PWD/keys/{wanted.name}.key"
-            return Step(why, f'echo "CMZON_TOKEN_URI={uri}"')
+            if wanted.runs_on == "vm":
+                why += f", and its unit gets systemd/{APPLICATION}"
+            uri = uri_of_the_file(wanted, folder)
+            return Step(why, f"echo {shlex.quote(f'CMZON_TOKEN_URI={uri}')}")
 
 
 def _rotate(wanted: Wanted) -> Step:

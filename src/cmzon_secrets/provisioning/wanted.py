@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from cmzon_secrets.errors import ConfigurationError
-from cmzon_secrets.typed import quoted
+from cmzon_secrets.typed import NOT_SHOWN, quoted
 
 __all__ = [
     "BACKENDS",
@@ -102,7 +102,7 @@ DETAILS: Mapping[str, Detail] = {
         what="an AWS region",
         valid=_like(r"[a-z]{2}(-[a-z]+)+-[0-9]"),
         remedy="write it as AWS does, such as eu-central-1",
-        suggestion="eu-central-1",
+        example="eu-central-1",
         env="AWS_REGION",
         backend="aws",
     ),
@@ -136,7 +136,7 @@ DETAILS: Mapping[str, Detail] = {
         what="an Azure region",
         valid=_like(r"[a-z][a-z0-9]+"),
         remedy="write it as Azure does, such as westeurope",
-        suggestion="westeurope",
+        example="westeurope",
         backend="azure",
     ),
     "operator": Detail(
@@ -180,8 +180,8 @@ DETAILS: Mapping[str, Detail] = {
         question="Address of Vault or OpenBao",
         what="an address of Vault",
         valid=_like(rf"https://[A-Za-z0-9.:\[\]-]+|http://{_LOOPBACK}"),
-        remedy="tokens are sent there: write https:// and a host, with a port where it needs one;"
-        " http:// is for this machine itself",
+        remedy="tokens are sent there: write https:// and a host, with a port where it needs one, and"
+        " nothing behind; http:// is for this machine itself",
         example="https://vault.example.com:8200",
         env="VAULT_ADDR",
         backend="vault",
@@ -291,8 +291,10 @@ def check_detail(key: str, value: str, backend: str, runs_on: str) -> None:
             hint="what is given here is written to files; a token is typed at the prompt of put",
         )
     if not detail.valid(value):
+        # Before an @ stands a user, and his password.
+        shown = NOT_SHOWN if "@" in value else quoted(value)
         raise ConfigurationError(
-            f"{option(key)} — {quoted(value)} is not {detail.what}", hint=detail.remedy
+            f"{option(key)} — {shown} is not {detail.what}", hint=detail.remedy
         )
     taken = _RESERVED.search(value) if key == "name" else None
     if taken:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from datetime import datetime
 
 from cmzon_secrets.clock import Clock
 from cmzon_secrets.errors import AuthenticationError
@@ -66,8 +67,13 @@ class DryRunIssuer(TokenIssuer):
         self.overlap = issuer.overlap
         self.lists = issuer.lists
 
+    @property
+    def server_date(self) -> datetime | None:  # type: ignore[override]  # of the issuer that is asked
+        return self._issuer.server_date
+
     def issue(self, request: TokenRequest, *, idempotency_key: str) -> Token:  # noqa: ARG002
         # No key is needed where nothing is issued.
+        self._issuer.check_request(request)
         token = Token(secrets.token_urlsafe(32), id="(new)", scopes=request.scopes)
         self._issued.add(token.id)
         return token

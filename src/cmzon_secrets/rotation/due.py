@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cmzon_secrets.durations import format_duration
+from cmzon_secrets.durations import format_duration, rounded
 from cmzon_secrets.rotation.policy import RotationPolicy
 
 __all__ = ["Dates", "due_reason", "next_rotation"]
@@ -31,7 +31,7 @@ class Dates:
 def due_reason(current: Dates, policy: RotationPolicy, now: datetime) -> str:
     """Why CURRENT is due by its dates; empty where it is not."""
     if current.born is not None and now - current.born >= policy.rotate_every:
-        age = _rounded(now - current.born)
+        age = rounded(now - current.born)
         limit = format_duration(policy.rotate_every)
         return f"CURRENT is {format_duration(age)} old, rotate_every is {limit}"
     if current.expires is not None and now >= _renewal(current.expires, current, policy):
@@ -51,12 +51,3 @@ def next_rotation(current: Dates, policy: RotationPolicy) -> datetime | None:
 
 def _renewal(expires: datetime, current: Dates, policy: RotationPolicy) -> datetime:
     return expires - policy.renewal_margin(current.life)
-
-
-def _rounded(span: timedelta) -> timedelta:
-    """To what a person wants to read: whole days, hours, minutes or seconds."""
-    unit = next(
-        (u for u in (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)) if span >= 2 * u),
-        timedelta(seconds=1),
-    )
-    return (span // unit) * unit

@@ -60,10 +60,16 @@ class EmergencyRun(Run):
             others = frozenset(token.id for token in held[1:])
             report = self._kill_held(Emergency(held[0].id, also=others, replace=replacing))
         doubtful = self._kill_what_is_not_held()
-        if report.state == "failed" or not doubtful:
+        report = replace(report, actions=tuple(self._actions))
+        if not doubtful:
             return report
+        if report.state == "failed":
+            unnamed = [living for living in doubtful if living not in report.reason]
+            return replace(report, reason="; ".join([report.reason, *unnamed]))
         reason = f"STILL ALIVE: {', '.join(doubtful)}; {report.reason}"
-        error = RotationError(f"{self._store.uri} — {reason}", hint="repeat it")
+        error = RotationError(
+            f"{self._store.uri} — {reason}", hint="repeat it: cmzon-secrets revoke --all"
+        )
         return replace(report, state="failed", reason=reason, error=error)
 
     def _kill_what_is_not_held(self) -> list[str]:
@@ -122,12 +128,25 @@ class EmergencyRun(Run):
             return report
         living = dict.fromkeys([intent.leaked, *self._given_up])
         reason = f"STILL ALIVE: {', '.join(living)}; {report.reason}"
-        alive = RotationError(
-            f"{self._store.uri} — {reason}",
-            hint=f"repeat it by the id: cmzon-secrets revoke --id {intent.leaked}"
-            + (" (where issuing is what fails: with --no-replace)" if intent.replace else ""),
-        )
+        hint = f"repeat it by the id: cmzon-secrets revoke --id {intent.leaked}"
+        if isinstance(report.error, ConfigurationError) and report.error.hint:
+            # A repeat alone would end as this one did.
+            hint = f"{report.error.hint}; then {hint}"
+        elif self._cannot_be_named(intent.leaked):
+            hint = (
+                "only the token itself could tell its id, and it is refused with 403 from here: revoke it"
+                f" in the dashboard; or, from an address that it allows, {hint}"
+            )
+        elif intent.replace:
+            hint += " (where issuing is what fails: with --no-replace)"
+        alive = RotationError(f"{self._store.uri} — {reason}", hint=hint)
         return replace(report, state="failed", reason=reason, error=alive)
+
+    def _cannot_be_named(self, token_id: str) -> bool:
+        """Whether a revocation from here fails each time: by a fingerprint nobody can revoke."""
+        held = (*self._seen.versions, *self._seen.loose)
+        pasted = next((t for t in held if t.id == token_id and not t.has_issuer_id), None)
+        return pasted is not None and self._try(pasted).state == "forbidden"
 
     def _insist(self, intent: Emergency) -> RotationReport:
         """A rotation that moves the stages meanwhile must not save the leaked token."""
@@ -155,6 +174,7 @@ class EmergencyRun(Run):
         """It is in no stage, or the store is out of reach."""
         self._emit("emergency_started", token_id, stage="by id")
         try:
+            self._issuer.check_revocation(token_id)
             self._issuer.revoke(token_id)
             end = self._evidence(token_id)
         except CMzonSecretsError as error:
@@ -165,8 +185,12 @@ class EmergencyRun(Run):
 
     def _evidence(self, token_id: str) -> Stop:
         """An id alone cannot be tried at the API; the list of our own tokens can be looked at."""
-        if not any(self._seen.versions):
-            return Stop("done", f"the issuer accepted the revocation of {token_id}")
+        if not any(self._seen.versions):  # nor could we tell our name
+            return Stop(
+                "done",
+                f"the issuer accepted the revocation of {token_id}; it accepts any id, and nothing held here "
+                "shows that this one is right: compare it",
+            )
         if self._issuer.lists:
             self._introduce()
             self._list()

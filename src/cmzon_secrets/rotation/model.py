@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from cmzon_secrets.issuer import TokenInfo
@@ -51,7 +51,8 @@ class Seen:
     for; ``may_list`` whether it may be. ``issue_lost``: an issuer that cannot list did not answer. ``issued`` is the token of attempt ``attempt``, not staged
     yet. ``unrevoked`` are those whose revocation failed or was given up in this run; ``loose`` those
     that were taken out of the store before they are revoked, so that nobody can promote them.
-    ``native``: a rotation that the service has begun itself, and that has no token yet.
+    ``native``: a rotation that the service has begun itself, and that has no token yet. ``ahead``: by how
+    much this machine's clock is ahead of the API's, as far as its last answer tells.
     """
 
     versions: Versions
@@ -68,6 +69,7 @@ class Seen:
     list_failed: bool = False
     promoted: bool = False
     native: str | None = None
+    ahead: timedelta = timedelta(0)
     overlap: bool = True
     idempotent: bool = True
     interactive: bool = False

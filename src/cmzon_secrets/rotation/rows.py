@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from cmzon_secrets.durations import format_duration, rounded
 from cmzon_secrets.issuer import TokenInfo
 from cmzon_secrets.rotation.due import Dates, due_reason
 from cmzon_secrets.rotation.endings import previous_outlook
@@ -43,6 +44,9 @@ __all__ = [
 
 SETTLE = timedelta(seconds=60)
 """How long after its issue a 401 may only mean that the token has not reached every server yet."""
+
+TOLERATED = timedelta(minutes=5)
+"""By how much two clocks may differ, and an answer may be late."""
 
 MAX_ATTEMPTS = 16
 """Tokens asked for in one run before a person is called."""
@@ -97,6 +101,12 @@ def retire_previous(seen: Seen, policy: RotationPolicy, now: datetime) -> Decisi
         return None
     if _spared(seen, known.info, policy, now):
         return None
+    if seen.ahead > TOLERATED and now - seen.ahead < grace_end(seen, policy, now):
+        return Stop(
+            "attention",
+            f"this machine's clock is {format_duration(rounded(seen.ahead))} ahead of the API's, by which the "
+            f"grace of {previous.id} is not over: set the clock; nothing is done before",
+        )
     return Revoke(previous)
 
 
@@ -132,7 +142,9 @@ def settle(seen: Seen, pending: Token, now: datetime, *, patience: timedelta = S
     if tried.state == "alive":
         current = seen.versions.current
         return Promote(pending.id, replacing=current.id if current is not None else None)
-    return not_usable(pending, tried, now, patience=patience) or _drop(seen, pending)
+    way_out = "; to give it up: cmzon-secrets revoke --stage pending"
+    stop = not_usable(pending, tried, now, patience=patience, way_out=way_out)
+    return stop or _drop(seen, pending)
 
 
 def outdated_pending(seen: Seen, policy: RotationPolicy) -> Decision | None:
@@ -140,9 +152,16 @@ def outdated_pending(seen: Seen, policy: RotationPolicy) -> Decision | None:
     pending = seen.versions.pending
     if pending is None or seen.obstacle is not None or pending == seen.versions.previous:
         return None
-    if not _of_another_policy(pending, policy):
-        return None
-    return Discard(pending.id, revoke_next=True)
+    return Discard(pending.id, revoke_next=True) if _outdated(seen, pending, policy) else None
+
+
+def _outdated(seen: Seen, pending: Token, policy: RotationPolicy) -> bool:
+    """Also where the addresses it allows were the mistake that the policy has mended since."""
+    tried = seen.findings.get(pending.id)
+    refused_here = tried is not None and tried.state == "forbidden"
+    return _of_another_policy(pending, policy) or (
+        refused_here and set(pending.allowed_ips) != set(policy.allowed_ips)
+    )
 
 
 def _of_another_policy(token: Token, policy: RotationPolicy) -> bool:
@@ -150,7 +169,12 @@ def _of_another_policy(token: Token, policy: RotationPolicy) -> bool:
 
 
 def not_usable(
-    token: Token, tried: Finding, now: datetime, *, patience: timedelta = SETTLE
+    token: Token,
+    tried: Finding,
+    now: datetime,
+    *,
+    patience: timedelta = SETTLE,
+    way_out: str = "",
 ) -> Decision | None:
     """Why a token that did not answer well is kept all the same; None where it is surely dead."""
     if tried.state == "silent":
@@ -158,7 +182,8 @@ def not_usable(
     if tried.state == "forbidden":
         return Stop(
             "attention",
-            f"{token.id} was refused with 403: this address is not in its allowed_ips, or a scope is missing",
+            f"{token.id} was refused with 403: this address is not in its allowed_ips, or a scope is missing"
+            f"{way_out}",
         )
     # An issuer whose clock is ahead dates its tokens later than now.
     settled = min(token.issued_at or now - patience, now) + patience
@@ -316,9 +341,11 @@ def blocked(
         pending = seen.versions.pending
         if pending is None:
             return make_way(seen, previous, _successor(seen, policy, now))
-        if _of_another_policy(pending, policy):
+        if _outdated(seen, pending, policy):
             return Discard(pending.id, revoke_next=True)
         return make_way(seen, previous, settle(seen, pending, now))
+    if seen.finding(previous) is None:  # dead already, by somebody's hand, it is in nobody's way
+        return _ask(seen, previous)
     stuck = previous_outlook(seen, policy, now)
     if stuck is not None and stuck.state == "attention":
         return stuck

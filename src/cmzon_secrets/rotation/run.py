@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from cmzon_secrets.clock import Clock
+from cmzon_secrets.clock import SYSTEM_CLOCK, Clock
 from cmzon_secrets.errors import (
     AuthenticationError,
     CMzonSecretsError,
@@ -145,7 +146,9 @@ class Run:
     def _reconcile(self, intent: Intent) -> RotationReport:
         self._look()
         self._introduce()
-        for _ in range(_MOST_STEPS):
+        for step in itertools.count():
+            if step > _MOST_STEPS + len(self._seen.listing or ()):  # each may be an orphan
+                break
             decision = decide(self._seen, intent, self._policy, self._looked_at)
             if isinstance(decision, Stop):
                 return self._report(decision)
@@ -199,6 +202,7 @@ class Run:
     def _verify(self, token: Token) -> None:
         found = self._try(token)
         self._learn(token.id, found)
+        self._compare_clocks()
         self._emit("token_verified", token.id, state=found.state)
         self._notice_late_use(token)
 
@@ -241,6 +245,7 @@ class Run:
             self._failed("list", "", error)
             return
         self._seen = replace(self._seen, listing=listing)
+        self._compare_clocks()
         if self._seen.versions.previous is not None:
             self._notice_late_use(self._seen.versions.previous)
 
@@ -251,6 +256,7 @@ class Run:
             scopes=self._policy.scopes,
             expires_in=self._policy.expires_in,
             allowed_ips=self._policy.allowed_ips,
+            replacing=self._seen.versions.current,
         )
         try:
             issued = self._issue_once_more_if_unanswered(request, key)
@@ -364,6 +370,12 @@ class Run:
     def _not_revoked(self, token_id: str) -> None:
         self._seen = replace(self._seen, unrevoked=self._seen.unrevoked | {token_id})
 
+    def _compare_clocks(self) -> None:
+        """Right after an answer, so that what it tells is fresh. A clock that was handed in is no machine's."""
+        theirs = self._issuer.server_date
+        if theirs is not None:
+            self._seen = replace(self._seen, ahead=SYSTEM_CLOCK.now() - theirs)
+
     def _notice_late_use(self, token: Token) -> None:
         """PREVIOUS used after its grace: a forgotten reader, or a thief."""
         seen = self._seen
@@ -387,9 +399,10 @@ class Run:
         state, reason = stop.state, stop.reason
         if self._blind is not None and state in ("done", "waiting"):
             state, reason = "attention", f"the issuer cannot be asked: {self._blind}"
-        if self._given_up and state in ("done", "waiting"):
-            state = "attention"
-            ids = ", ".join(self._given_up)
+        unnamed = [given_up for given_up in self._given_up if given_up not in reason]
+        if unnamed:
+            state = "attention" if state in ("done", "waiting") else state
+            ids = ", ".join(unnamed)
             reason = f"given up unrevoked, may still be alive: {ids}" + (reason and f"; {reason}")
         if state == "failed" and error is None:
             error = RotationError(f"{self._store.uri} — {reason}")

@@ -55,6 +55,8 @@ resource "aws_sns_topic" "alarms" {
   name              = "${local.prefix}-alarms"
   kms_master_key_id = local.kms_key_arn
   tags              = var.tags
+
+  depends_on = [aws_iam_role.rotator, aws_secretsmanager_secret.token] # or it would be another's: see the queue of what failed
 }
 
 resource "aws_sns_topic_subscription" "email" {
@@ -97,6 +99,8 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   alarm_actions       = local.alarm_topic_arns
   ok_actions          = local.alarm_topic_arns
   tags                = var.tags
+
+  depends_on = [aws_iam_role.rotator, aws_secretsmanager_secret.token] # or it would be another's: see the queue of what failed
 }
 
 resource "aws_cloudwatch_dashboard" "rotation" {
@@ -139,4 +143,6 @@ resource "aws_cloudwatch_dashboard" "rotation" {
       },
     ]
   })
+
+  depends_on = [aws_iam_role.rotator, aws_secretsmanager_secret.token] # or it would be another's: see the queue of what failed
 }

@@ -140,6 +140,11 @@ resource "aws_sqs_queue" "failed" {
   sqs_managed_sse_enabled   = true # events hold no secret, so no key has to be shared with what sends them
   message_retention_seconds = 1209600
   tags                      = var.tags
+
+  # AWS gives a queue, a topic, an alarm or a dashboard of a name that is taken to whoever makes it again, and
+  # refuses the name of a role or a secret. So these come first: an apply under a taken name ends there, and
+  # has nothing of the other's in its state, which its destroy would delete.
+  depends_on = [aws_iam_role.rotator, aws_secretsmanager_secret.token]
 }
 
 # ── the schedule: always, for nothing else revokes what outlived its grace ──────────────────────
@@ -259,6 +264,8 @@ resource "aws_sns_topic" "emergency" {
   name              = "${local.prefix}-emergency"
   kms_master_key_id = local.kms_key_arn
   tags              = var.tags
+
+  depends_on = [aws_iam_role.rotator, aws_secretsmanager_secret.token] # or it would be another's: see the queue of what failed
 }
 
 resource "aws_sns_topic_subscription" "emergency" {

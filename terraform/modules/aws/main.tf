@@ -53,6 +53,13 @@ resource "aws_secretsmanager_secret" "admin" {
   kms_key_id              = local.kms_key_arn
   recovery_window_in_days = var.recovery_window_in_days
   tags                    = var.tags
+
+  lifecycle {
+    ignore_changes = [ # `put` writes it too, and so does a rotation of the admin token itself
+      tags["cmzon-secrets-promoted-at"],
+      tags_all["cmzon-secrets-promoted-at"],
+    ]
+  }
 }
 
 resource "aws_secretsmanager_secret_version" "admin" {

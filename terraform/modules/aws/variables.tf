@@ -243,13 +243,17 @@ variable "rotation" {
   }
 
   validation {
-    condition     = length(var.rotation.scopes) > 0 && alltrue([for scope in var.rotation.scopes : can(regex("^[^\\s,\"\\\\]+$", scope))])
-    error_message = "rotation: scopes is a list of one or more words, such as [\"messages:send\"]."
+    condition     = length(var.rotation.scopes) > 0 && length(distinct(var.rotation.scopes)) == length(var.rotation.scopes) && alltrue([for scope in var.rotation.scopes : can(regex("^[\\x21\\x23-\\x2b\\x2d-\\x5b\\x5d-\\x7e]+$", scope))])
+    error_message = "rotation: scopes is a list of one or more words, each once and in ASCII, such as [\"messages:send\"]."
   }
 
   validation {
-    condition     = alltrue([for address in var.rotation.allowed_ips : can(cidrhost(strcontains(address, "/") ? address : "${address}/32", 0))])
-    error_message = "rotation: allowed_ips holds addresses or ranges, such as \"203.0.113.7\" or \"203.0.113.0/24\"."
+    condition = alltrue([
+      for address in var.rotation.allowed_ips :
+      try(cidrhost(strcontains(address, "/") ? address : "${address}${strcontains(address, ":") ? "/128" : "/32"}", 0)
+      == cidrhost("${split("/", address)[0]}${strcontains(address, ":") ? "/128" : "/32"}", 0), false)
+    ])
+    error_message = "rotation: allowed_ips holds addresses or ranges, such as \"203.0.113.7\" or \"203.0.113.0/24\". A range is written with its first address."
   }
 }
 
@@ -271,7 +275,7 @@ variable "schedule_expression" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^(rate|cron)\\(.+\\)$", var.schedule_expression))
+    condition     = can(regex("^(rate\\([1-9][0-9]* (minute|hour|day)s?\\)|cron\\(.+\\))$", var.schedule_expression))
     error_message = "schedule_expression: write rate(1 hour) or cron(0 * * * ? *), as EventBridge Scheduler does."
   }
 }
@@ -282,8 +286,8 @@ variable "native_rotation_days" {
   default     = null
 
   validation {
-    condition     = var.native_rotation_days == null ? true : var.native_rotation_days >= 1 && var.native_rotation_days <= 1000 && var.create_function
-    error_message = "native_rotation_days: Secrets Manager calls the function every 1 to 1000 days. Write one of these, and leave create_function true."
+    condition     = var.native_rotation_days == null ? true : var.native_rotation_days >= 1 && var.native_rotation_days <= 1000 && floor(var.native_rotation_days) == var.native_rotation_days && var.create_function
+    error_message = "native_rotation_days: Secrets Manager calls the function every 1 to 1000 whole days. Write one of these, and leave create_function true."
   }
 }
 
@@ -364,8 +368,8 @@ variable "memory_size" {
   nullable    = false
 
   validation {
-    condition     = var.memory_size >= 256 && var.memory_size <= 10240
-    error_message = "memory_size: write 256 to 10240. Below 256 MB starting Python takes most of the time limit."
+    condition     = var.memory_size >= 256 && var.memory_size <= 10240 && floor(var.memory_size) == var.memory_size
+    error_message = "memory_size: write 256 to 10240, a whole number. Below 256 MB starting Python takes most of the time limit."
   }
 }
 
@@ -496,7 +500,7 @@ variable "alarm_emails" {
 }
 
 variable "silent_after_hours" {
-  description = "Hours without a run after which the alarm of silence rings: a schedule that is gone makes no errors. More than the schedule's interval."
+  description = "Hours without a run after which the alarm of silence rings: a schedule that is gone makes no errors. More than the schedule's interval, which is not read out of a cron(…)."
   type        = number
   default     = 3
   nullable    = false
@@ -507,7 +511,7 @@ variable "silent_after_hours" {
   }
 
   validation {
-    condition     = var.silent_after_hours > try(tonumber(regex("^rate\\(([0-9]+) hours?\\)$", var.schedule_expression)[0]), 24 * tonumber(regex("^rate\\(([0-9]+) days?\\)$", var.schedule_expression)[0]), 0)
+    condition     = var.silent_after_hours > try(tonumber(regex("^rate\\(([0-9]+) minutes?\\)$", var.schedule_expression)[0]) / 60, tonumber(regex("^rate\\(([0-9]+) hours?\\)$", var.schedule_expression)[0]), 24 * tonumber(regex("^rate\\(([0-9]+) days?\\)$", var.schedule_expression)[0]), 0)
     error_message = "silent_after_hours: the schedule runs less often than that (schedule_expression), and every pause would ring. Write more hours, or look more often."
   }
 }

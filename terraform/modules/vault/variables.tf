@@ -259,13 +259,17 @@ variable "rotation" {
   }
 
   validation {
-    condition     = length(var.rotation.scopes) > 0 && alltrue([for scope in var.rotation.scopes : can(regex("^[^\\s,\"\\\\]+$", scope))])
-    error_message = "rotation: scopes is a list of one or more words, such as [\"messages:send\"]."
+    condition     = length(var.rotation.scopes) > 0 && length(distinct(var.rotation.scopes)) == length(var.rotation.scopes) && alltrue([for scope in var.rotation.scopes : can(regex("^[\\x21\\x23-\\x2b\\x2d-\\x5b\\x5d-\\x7e]+$", scope))])
+    error_message = "rotation: scopes is a list of one or more words, each once and in ASCII, such as [\"messages:send\"]."
   }
 
   validation {
-    condition     = alltrue([for address in var.rotation.allowed_ips : can(cidrhost(strcontains(address, "/") ? address : "${address}/32", 0))])
-    error_message = "rotation: allowed_ips holds addresses or ranges, such as \"203.0.113.7\" or \"203.0.113.0/24\"."
+    condition = alltrue([
+      for address in var.rotation.allowed_ips :
+      try(cidrhost(strcontains(address, "/") ? address : "${address}${strcontains(address, ":") ? "/128" : "/32"}", 0)
+      == cidrhost("${split("/", address)[0]}${strcontains(address, ":") ? "/128" : "/32"}", 0), false)
+    ])
+    error_message = "rotation: allowed_ips holds addresses or ranges, such as \"203.0.113.7\" or \"203.0.113.0/24\". A range is written with its first address."
   }
 }
 

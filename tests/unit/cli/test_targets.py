@@ -7,6 +7,7 @@ from datetime import timedelta
 import click
 import pytest
 
+from cmzon_secrets.cli.failures import UsageFailure
 from cmzon_secrets.cli.targets import Target, answering, find_target, find_targets
 from cmzon_secrets.errors import ConfigurationError, ReadOnlyProvider
 
@@ -44,6 +45,19 @@ def test_a_uri_given_wins_over_the_environment(monkeypatch):
 def test_an_account_named_wins_over_the_environment(accounts, monkeypatch):
     monkeypatch.setenv("CMZON_TOKEN_URI", "env:OTHER")
     assert find_target(None, "acme").uri == "env:ACME"
+
+
+@pytest.mark.parametrize("uris", [("acme",), ("env:T", "acme")], ids=["alone", "among others"])
+def test_the_name_of_an_account_where_a_uri_belongs_is_told_as_what_it_is(accounts, uris):
+    with pytest.raises(UsageFailure, match="the name of an account") as caught:
+        find_targets(uris, None)
+    assert caught.value.hint == "did you mean --account acme?"
+
+
+@pytest.mark.parametrize("written", ["not toml", "[accounts.beta]\ntoken = 'env:B'\n"])
+def test_another_word_is_none_of_the_files_business(folder, written):
+    (folder / "cmzon-secrets.toml").write_text(written)
+    assert find_target("acme", None).uri == "acme"  # which whoever opens it refuses
 
 
 def test_an_account_and_another_uri_are_refused(accounts):

@@ -334,6 +334,7 @@ def rate_of_all(emulator: FreeEmulator, limits: RateLimits) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.paced
 def test_threads_and_tasks_together_send_nearly_80_a_second_and_never_more(free_emulator, tmp_path):
     best = 0.0
     with RateLimits(state=tmp_path / "limits.db") as limits:
@@ -348,6 +349,7 @@ def test_threads_and_tasks_together_send_nearly_80_a_second_and_never_more(free_
 
 
 @pytest.mark.slow
+@pytest.mark.paced
 def test_an_urgent_message_does_not_wait_behind_a_campaign(free_emulator):
     end = time.monotonic() + 1.5
     with (

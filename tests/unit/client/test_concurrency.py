@@ -66,6 +66,7 @@ def test_fifty_threads_refused_at_once_read_the_backend_once(server, vault):
 
 
 @pytest.mark.slow
+@pytest.mark.paced
 def test_a_thousand_tasks_refused_at_once_read_the_backend_once(cmzon_emulator, vault):
     """Against the emulator: each of a thousand connections is answered at once."""
     from cmzon_secrets.issuer import TokenRequest

@@ -157,6 +157,22 @@ def test_a_reader_is_told_why_iam_was_not_asked(examined, arn):
     assert "SimulatePrincipalPolicy" not in unasked.evidence
 
 
+@pytest.mark.parametrize(
+    ("rules", "interval"),
+    [
+        ({"AutomaticallyAfterDays": 7, "Duration": "2h"}, "every 7 days"),
+        ({"ScheduleExpression": "cron(0 8 1 * ? *)"}, "cron(0 8 1 * ? *)"),
+        ({}, "no schedule told"),
+    ],
+)
+def test_rotations_that_aws_begins_are_told_and_the_schedule_is_to_stay(rules, interval):
+    """It alone revokes. ministack keeps no rules, so this is what DescribeSecret answers on AWS."""
+    answer = {"ARN": "arn:s", "RotationEnabled": True, "RotationLambdaARN": "arn:f"}
+    finding, *_ = aws_secret._of_secret({**answer, "RotationRules": rules})
+    assert "keep the schedule beside it" in finding.message
+    assert finding.evidence == f"arn:s: arn:f, {interval}"
+
+
 def test_nothing_is_changed(ministack, examined, name):
     manager = ministack.admin("secretsmanager")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from cmzon_secrets.errors import (
     ConfigurationError,
     IssuerError,
     PermissionDenied,
+    ProviderUnavailable,
     RateLimited,
     RequestRejected,
     ServerError,
@@ -286,6 +288,52 @@ def test_a_lost_answer_is_raised_as_it_is_and_never_repeated(api, issuer, reply)
 # ── the admin token ──────────────────────────────────────────────────────────────────────────────
 
 
+def taking_the_place_of(token, *scopes):
+    return TokenRequest(REQUEST.name, scopes, replacing=token)
+
+
+@pytest.mark.parametrize("call", [issue, CMzonIssuer.check_request], ids=["issue", "check"])
+def test_its_place_is_not_given_to_one_that_cannot_issue_and_nothing_is_sent(api, issuer, call):
+    with pytest.raises(
+        ConfigurationError, match="it would replace the admin token itself"
+    ) as caught:
+        call(issuer, taking_the_place_of(ADMIN, "messages:send", "audit:read"))
+    assert "(messages:send, audit:read) lack tokens:manage" in caught.value.message
+    assert "--scope tokens:manage" in caught.value.hint
+    assert ADMIN.reveal() not in shown(caught.value)
+    assert api.seen == []
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        taking_the_place_of(ADMIN, "messages:send", "tokens:manage"),
+        taking_the_place_of(FRESH_ADMIN, "messages:send"),
+        taking_the_place_of(None, "messages:send"),
+    ],
+    ids=["with the scope", "of another token", "of none"],
+)
+def test_any_other_request_is_made(api, issuer, reply, request_):
+    api.on("POST /v1/tokens", reply(201, issued(scopes=request_.scopes, allowed_ips=[])))
+    issuer.check_request(request_)
+    assert issue(issuer, request_).id == "tok_1"
+
+
+def test_nor_is_the_place_of_the_one_that_replaced_it_meanwhile(api, reply):
+    api.on("POST /v1/tokens", reply(401, DEAD))
+    issuer = CMzonIssuer(CachingAdmin(ADMIN, FRESH_ADMIN), base_url=api.base_url)
+    with pytest.raises(ConfigurationError, match="the admin token itself"):
+        issue(issuer, taking_the_place_of(FRESH_ADMIN, "messages:send"))
+    assert [seen.bearer for seen in api.seen] == [ADMIN.reveal()]
+    issuer.close()
+
+
+def test_a_request_for_a_token_neither_shows_nor_compares_what_it_replaces():
+    request = taking_the_place_of(ADMIN, "messages:send")
+    assert request == taking_the_place_of(None, "messages:send")
+    assert ADMIN.reveal() not in repr(request)
+
+
 def test_the_admin_token_is_read_at_every_call_and_never_before(api, reply):
     api.on("DELETE /v1/tokens/tok_1", reply(204))
     admin = Admin(ADMIN, FRESH_ADMIN)
@@ -515,6 +563,35 @@ def test_a_fingerprint_that_cannot_be_resolved_is_an_error(api, issuer, reply):
     api.on("GET /v1/tokens/self", reply(403, FORBIDDEN))
     with pytest.raises(PermissionDenied):
         issuer.revoke(Token("pasted-value-3"))
+
+
+@pytest.mark.parametrize("pasted", [False, True], ids=["its id is known", "pasted"])
+def test_the_id_of_the_admin_token_is_told_before_it_is_revoked(api, reply, pasted):
+    api.on("GET /v1/tokens/self", reply(200, entry(id="tok_admin")))
+    admin = Token(ADMIN.reveal()) if pasted else ADMIN
+    with closing(CMzonIssuer(Admin(admin), base_url=api.base_url)) as issuer:
+        issuer.check_revocation("tok_1")
+        with pytest.raises(ConfigurationError, match="tok_admin — that is the admin token itself"):
+            issuer.check_revocation("tok_admin")
+    asked = [(seen.method, seen.bearer) for seen in api.seen]
+    assert asked == [("GET", ADMIN.reveal())] * 2 * pasted
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_where_the_admin_token_cannot_be_asked_an_emergency_goes_on(api, reply, status):
+    api.on("GET /v1/tokens/self", reply(status, DEAD))
+    with closing(CMzonIssuer(Admin(Token("pasted")), base_url=api.base_url)) as issuer:
+        issuer.check_revocation("tok_1")
+    assert len(api.seen) == 1
+
+
+def test_where_the_admin_tokens_place_is_down_an_emergency_goes_on(api):
+    class Down(Admin):
+        def get(self):
+            raise ProviderUnavailable("down", uri=self.uri)
+
+    with closing(CMzonIssuer(Down(), base_url=api.base_url)) as issuer:
+        issuer.check_revocation("tok_1")
 
 
 @pytest.mark.parametrize("token_id", ["", ".", "..", "self", "sha256:0123456789abcdef"])

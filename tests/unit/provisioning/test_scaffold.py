@@ -18,6 +18,7 @@ from cmzon_secrets.errors import ConfigurationError
 from cmzon_secrets.provisioning.configuration import token_uri
 from cmzon_secrets.provisioning.scaffold import scaffold
 from cmzon_secrets.registry import locate_provider
+from cmzon_secrets.uri import split
 from servers.aws_environment import aws_environment
 from servers.terraform import ROOT, Terraform, needs_plugin, written_out
 from unit.provisioning.choices import CHOICES, wanting
@@ -166,7 +167,7 @@ def test_terraform_plans_the_roots_of_azure_and_the_token_is_where_the_files_say
         assert f'token_uri = "{token_uri(wanting("azure", "vm"))}"' in root.plan().said
 
 
-LINK_TO_A_FILE = r"\[([^]]*)\]\((?!https?:|#)[^)]*\)"  # it leads nowhere in the copy
+LINK = r"\[([^]]*)\]\(([^)]*)\)"
 
 
 @of(backend=("aws", "azure", "vault"))
@@ -176,12 +177,30 @@ def test_the_module_lies_beside_the_root_as_it_is_without_what_only_proves_it(ma
         path.removeprefix(below): t for path, t in made.files.items() if path.startswith(below)
     }
     for path, text in copied.items():
-        ours = (ROOT / below / path).read_text()
-        assert text == (re.sub(LINK_TO_A_FILE, r"\1", ours) if path.endswith(".md") else ours)
+        pages = (text, (ROOT / below / path).read_text())
+        if path.endswith(".md"):  # links are the next test's
+            pages = [re.sub(LINK, r"\1", page) for page in pages]
+        assert pages[0] == pages[1]
     assert {"README.md", "main.tf", "variables.tf", "outputs.tf", "versions.tf"} <= set(copied)
     assert [path for path in copied if path.startswith(("tests/", "examples/"))] == []
     used = set(re.findall(r'path\.module}/(policies/[\w.-]+\.\w+)"', "".join(copied.values())))
     assert used <= set(copied)
+
+
+@of(backend=("aws", "azure", "vault"))
+def test_a_link_of_the_modules_page_leads_somewhere_or_is_words_alone(made, choice, tmp_path):
+    page = Path(f"terraform/modules/{choice[0]}/README.md")
+    on_disk(made, tmp_path)
+    links = dict(re.findall(LINK, (tmp_path / page).read_text()))
+    nowhere = [
+        target
+        for target in links.values()
+        if not target.startswith("https://") and not (tmp_path / page.parent / target).exists()
+    ]
+    assert [target for target in nowhere if not target.startswith("#")] == []
+    told = dict(re.findall(LINK, (ROOT / page).read_text()))
+    assert links == {words: told[words] for words in links}
+    assert {words for words, target in told.items() if target[0] in "h#"} <= set(links)
 
 
 def test_git_keeps_neither_state_nor_plan_nor_build_but_the_lock_file(tmp_path):
@@ -206,7 +225,8 @@ def test_git_keeps_neither_state_nor_plan_nor_build_but_the_lock_file(tmp_path):
 def test_git_keeps_no_key_and_no_sealed_file(made, tmp_path):
     files = on_disk(made, tmp_path)
     tool("git", "init", "--quiet", folder=files)
-    names = ["keys/acme.key", "token/acme.sealed", "token/acme.sealed.lock", "admin/acme.sealed"]
+    names = ["keys/acme.key", "keys/acme-admin.key", "token/acme.sealed", "token/acme.sealed.lock"]
+    names.append("admin/acme.sealed")
     assert tool("git", "check-ignore", *names, folder=files).stdout.split() == names
 
 
@@ -285,6 +305,36 @@ def test_systemd_finds_nothing_wrong_in_the_units(made, tmp_path):
     assert tool("systemd-analyze", "verify", *units, folder=folder).stderr == ""
 
 
+def with_a_unit(made, folder, name="application.conf"):
+    """Where the units are, and the unit of a program that sends beside them, with what it is added."""
+    units = on_disk(made, folder) / "systemd"
+    written_out(units, "[Service]\nExecStart=/bin/true\n", "shop.service")
+    (units / "shop.service.d").mkdir()
+    shutil.copy(units / name, units / "shop.service.d" / "cmzon-secrets.conf")
+    return units
+
+
+def test_a_program_of_the_same_user_is_shut_off_from_what_opens_the_admin_token(tmp_path):
+    made = scaffold(wanting("file", "vm"), str(tmp_path))
+    units = with_a_unit(made, tmp_path)
+    assert tool("systemd-analyze", "verify", "./shop.service", folder=units).stderr == ""
+    account = load_config(tmp_path / "cmzon-secrets.toml").account("acme")
+    token, admin = (split(uri) for uri in (account.token, account.admin))
+    assert token.options["key"] != admin.options["key"]
+    added = (units / "application.conf").read_text().splitlines()
+    hidden = next(line for line in added if line.startswith("InaccessiblePaths=")).split("=")[1]
+    folder, key = hidden.split()
+    assert admin.path.startswith(f"{folder}/")
+    assert admin.options["key"] == f"keyfile:{key}"
+    assert {f"ReadOnlyPaths={tmp_path}", "PrivateUsers=yes", "LimitCORE=0"} <= set(added)
+
+
+@pytest.mark.parametrize(("backend", "place"), [("vault", "vm"), ("aws", "vm"), ("azure", "vm")])
+def test_where_the_program_is_another_user_its_unit_is_added_nothing(tmp_path, backend, place):
+    made = scaffold(wanting(backend, place), str(tmp_path))
+    assert "systemd/application.conf" not in made.files
+
+
 def test_a_folder_may_have_blanks_and_signs_that_units_and_compose_files_read_otherwise(tmp_path):
     folder = tmp_path / "our $HOME 100%h a\\b"
     made = scaffold(wanting("file", "vm"), str(folder))
@@ -293,18 +343,23 @@ def test_a_folder_may_have_blanks_and_signs_that_units_and_compose_files_read_ot
     assert f'Environment="CMZON_SECRETS_CONFIG={inside}/cmzon-secrets.toml"\n' in text
     assert f'ReadWritePaths="{inside}/token"\n' in text
     assert "ProtectHome" not in text  # for a folder elsewhere it stays as it is
-    units = on_disk(made, folder) / "systemd"
-    assert tool("systemd-analyze", "verify", "./cmzon-secrets.service", folder=units).stderr == ""
+    hidden = made.files["systemd/application.conf"]
+    assert f'InaccessiblePaths="{inside}/admin" "{inside}/keys/acme-admin.key"\n' in hidden
+    units = with_a_unit(made, folder)
+    for unit in ("./cmzon-secrets.service", "./shop.service"):
+        assert tool("systemd-analyze", "verify", unit, folder=units).stderr == ""
     compose = yaml.safe_load(
         scaffold(wanting("file", "compose"), str(folder)).files["compose.yaml"]
     )
     (rotator,) = compose["services"].values()
     assert rotator["volumes"][0]["source"].replace("$$", "$") == f"{folder}/cmzon-secrets.toml"
     assert "$$HOME" in rotator["environment"]["CMZON_SECRETS_CONFIG"]
-    first = made.steps[0].command
-    assert subprocess.run(
-        ["sh", "-c", f"{first} && pwd"], capture_output=True, text=True, check=True
-    )
+    first, last = made.steps[0].command, made.steps[-1].command
+    script = f"{first} && pwd && {last}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    told = split(done.stdout.splitlines()[1].partition("CMZON_TOKEN_URI=")[2])
+    assert told.path == f"{folder}/token/acme.sealed"
+    assert split(told.options["key"]).path == f"{folder}/keys/acme.key"
 
 
 def test_a_folder_whose_name_cannot_be_printed_is_refused(tmp_path):
@@ -343,6 +398,68 @@ def test_what_the_steps_ask_terraform_for_is_among_its_outputs(made):
         )
     )
     assert asked <= outputs
+
+
+@pytest.mark.parametrize(
+    ("there", "stops"),
+    [
+        (None, False),
+        ("[Service]\nEnvironment=CMZON_SECRETS_CONFIG={folder}/cmzon-secrets.toml\n", False),
+        ("[Service]\nEnvironment=CMZON_SECRETS_CONFIG=/srv/other/cmzon-secrets.toml\n", True),
+    ],
+    ids=["no timer", "ours", "another folder's"],
+)
+def test_the_timer_of_another_folder_is_shown_and_kept_and_a_script_ends_there(
+    tmp_path, there, stops
+):
+    made = scaffold(wanting("file", "vm"), str(tmp_path))
+    etc = tmp_path / "etc"
+    drop_in = etc / "cmzon-secrets.service.d" / "init.conf"
+    if there is not None:
+        written_out(drop_in.parent, there.format(folder=tmp_path), drop_in.name)
+    step = next(step.command for step in made.steps if "install -m 644" in step.command)
+    script = f'sudo() {{ "$@"; }}\n{step}\necho went on\n'
+    done = subprocess.run(
+        ["sh", "-e"],
+        input=script.replace("/etc/systemd/system", str(etc)),
+        cwd=on_disk(made, tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if stops:
+        assert (done.returncode, done.stdout) == (1, there.splitlines()[1] + "\n")
+        assert drop_in.read_text() == there
+    else:
+        assert (done.returncode, done.stdout) == (0, "went on\n")
+        assert drop_in.read_text() == made.files["systemd/cmzon-secrets.service.d/init.conf"]
+
+
+@pytest.mark.parametrize("namespace", ["", "team/messages"])
+@pytest.mark.parametrize("certificate", ["", "a ca.pem"])
+def test_a_machine_keeps_what_this_shell_knows_of_the_vault(tmp_path, certificate, namespace):
+    """A unit has no such shell: the CA goes to a file beside the secret, and its path with the names."""
+    made = scaffold(wanting("vault", "vm"), str(tmp_path))
+    folder = on_disk(made, tmp_path)
+    written_out(folder, "-----BEGIN CERTIFICATE-----\n", "a ca.pem")
+    first, second = (
+        next(step.command for step in made.steps if step.command.startswith(words))
+        for words in ("test -z", "printf")
+    )
+    script = f"terraform() {{ echo a-role; }}\n{first}\n{second}\n"
+    known = {"VAULT_CACERT": certificate, "VAULT_NAMESPACE": namespace}
+    environment = {"PATH": os.environ["PATH"], **{k: v for k, v in known.items() if v}}
+    done = subprocess.run(
+        ["sh", "-eu"], input=script, text=True, cwd=folder, env=environment, check=False
+    )
+    assert done.returncode == 0
+    expected = ["VAULT_ROLE_ID=a-role"]
+    if certificate:
+        expected.append(f"VAULT_CACERT={folder}/keys/vault-ca.pem")
+        assert (folder / "keys/vault-ca.pem").read_text() == "-----BEGIN CERTIFICATE-----\n"
+    if namespace:
+        expected.append(f"VAULT_NAMESPACE={namespace}")
+    assert (folder / "vault.env").read_text().splitlines() == expected
 
 
 @of()

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from cmzon_secrets.clock import SYSTEM_CLOCK
 from cmzon_secrets.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -520,6 +521,28 @@ def test_a_current_that_died_by_the_clock_of_the_api_is_replaced_though_ours_is_
     assert account.issuer.live == {"tok_2"}
 
 
+@pytest.mark.parametrize(
+    ("ahead", "state", "live"),
+    [
+        (timedelta(minutes=4), "done", {"tok_2"}),
+        (timedelta(hours=2), "attention", {"tok_1", "tok_2"}),
+    ],
+)
+def test_a_clock_ahead_of_the_apis_ends_no_grace(rotated, ahead, state, live):
+    """Tokens without an end have no date of their own that could give a wrong clock away."""
+
+    class Dated(MemoryIssuer):
+        @property
+        def server_date(self):
+            return SYSTEM_CLOCK.now() - ahead
+
+    rotated.issuer.__class__ = Dated
+    rotated.pass_time(25 * HOUR)
+    report = rotated.run()
+    assert (report.state, rotated.issuer.live) == (state, live)
+    assert ("this machine's clock is 2h ahead of the API's" in report.reason) == (state != "done")
+
+
 def test_a_list_that_calls_a_live_token_expired_is_not_believed(account):
     class Mistaken(MemoryIssuer):
         def list(self, name):
@@ -620,7 +643,27 @@ def test_a_pending_token_refused_with_403_calls_for_a_person_and_is_kept(account
     account.issuer.__class__ = FromElsewhere
     report = account.run()
     assert report.state == "attention"
+    assert "cmzon-secrets revoke --stage pending" in report.reason, "the only way out"
     assert account.store.versions().pending == token
+
+
+def test_a_pending_token_refused_with_403_makes_way_once_the_policy_allows_other_addresses(account):
+    class Elsewhere(MemoryIssuer):
+        def verify(self, token):
+            if token.allowed_ips == ("203.0.113.9",):
+                raise PermissionDenied("API — 403", status=403)
+            return super().verify(token)
+
+    account.run()
+    request = TokenRequest(account_name(account), allowed_ips=("203.0.113.9",))
+    account.store.stage(account.issuer.issue(request, idempotency_key="mistaken"))
+    account.issuer.__class__ = Elsewhere
+    account.policy = RotationPolicy("acme", allowed_ips=("203.0.113.9",))
+    assert account.run().state == "attention"
+    account.policy = RotationPolicy("acme", allowed_ips=("198.51.100.7",))
+    account.run(force=True)
+    assert account.current.id == "tok_3"
+    assert "tok_2" not in account.issuer.live
 
 
 def test_a_pending_token_waits_for_previous_to_go(rotated):
@@ -748,6 +791,13 @@ class CannotIssue(MemoryIssuer):
         raise ServerError("issuer — 500", status=500)
 
 
+def test_a_previous_that_somebody_killed_is_in_nobodys_way(rotated):
+    rotated.issuer.revoke("tok_1")
+    assert rotated.run(force=True).state == "done"
+    assert rotated.current.id == "tok_3"
+    assert rotated.previous.id == "tok_2"
+
+
 def test_a_pasted_previous_that_makes_way_is_told_by_the_id_that_can_be_revoked(rotated):
     pasted = rotated.issuer.issue(TokenRequest("by hand"), idempotency_key="by hand")
     rotated.hold(previous=Token(pasted.reveal()))
@@ -838,6 +888,15 @@ def test_an_orphan_in_use_is_somebodys_and_calls_for_a_person(account):
 
 class OnEveryClone(MemoryStore):
     identity = "memory:cloned"
+
+
+def test_however_many_were_lost_one_run_sweeps_them(account):
+    account.run()
+    for number in range(620):
+        orphan(account, f"lost {number}")
+    account.pass_time(2 * HOUR)
+    assert account.run().state == "done"
+    assert account.issuer.live == {"tok_1"}
 
 
 def test_two_copies_of_one_store_kill_no_token_of_each_other_and_call_for_a_person(account):
@@ -1214,8 +1273,9 @@ def test_killing_by_id_without_replacement_needs_no_store(account):
             raise ProviderUnavailable("memory: — down", uri="memory:")
 
     account.store.__class__ = Down
-    assert account.rotator().revoke(token_id="tok_1", replace=False).state == "done"
-    assert account.issuer.live == set()
+    report = account.rotator().revoke(token_id="tok_1", replace=False)
+    assert (report.state, account.issuer.live) == ("done", set())
+    assert "it accepts any id" in report.reason
 
 
 def test_killing_an_orphan_of_ours_by_id_is_proved_by_the_issuers_list(account):
@@ -1387,6 +1447,13 @@ def test_an_emergency_while_the_api_is_down_takes_nothing_out_of_the_store(rotat
     rotated.issuer.__class__ = MemoryIssuer
     assert rotated.rotator().revoke(token_id="tok_2").state == "done"
     assert not rotated.issuer.live & {"tok_2", pasted.id}
+
+
+def test_killing_everything_reports_each_token_that_it_killed(account):
+    account.run()
+    lost = orphan(account)
+    report = account.rotator().revoke_all()
+    assert ("revoke", lost.id) in kinds(report)
 
 
 def test_an_emergency_without_a_successor_names_what_else_it_could_not_kill_and_keeps_it(rotated):

@@ -34,6 +34,13 @@ def test_the_example_store_passes_the_suite(tmp_path):
     assert re.search(r"\d\d passed, 5 skipped", run.stdout), run.stdout
 
 
+def test_of_the_files_in_one_folder_only_the_store_is_installed():
+    """Two modules side by side are refused by setuptools unless one is named."""
+    project = tomllib.loads(dict(BLOCK.findall(PAGE.read_text()))["pyproject.toml"])
+    (target,) = project["project"]["entry-points"]["cmzon_secrets.providers"].values()
+    assert project["tool"]["setuptools"]["py-modules"] == [target.partition(":")[0]]
+
+
 def install(folder: Path, project: dict) -> None:
     """What pip makes of the project: its name and entry points."""
     info = folder / "cmzon_secrets_sqlite-1.0.dist-info"

@@ -138,8 +138,8 @@ class Outbox:
         Ends early, with what was under way settled and the rest left for the next run, raising
         AuthenticationError, PermissionDenied and what the provider raises, for every other message
         would fail likewise; with ``until_empty`` also DailyLimitReached, the error of an outage that
-        lasts, and what came last where for two minutes nothing could be tried again. Without it, those
-        are waited for.
+        lasts, and what came last where for two minutes nothing could be tried again, or can be. Without
+        it, those are waited for.
         """
         client = needed(self._client)
         check_workers(workers)

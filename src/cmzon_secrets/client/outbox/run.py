@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from math import inf
 from typing import Protocol
 
@@ -19,7 +19,12 @@ from cmzon_secrets.client.outbox.store import Store
 from cmzon_secrets.client.outbox.verdicts import MAX_TRIES, Verdict, accepted, judge
 from cmzon_secrets.client.results import SendResult
 from cmzon_secrets.clock import Clock
-from cmzon_secrets.errors import ConfigurationError, ProviderUnavailable, without_frames
+from cmzon_secrets.errors import (
+    ConfigurationError,
+    ProviderUnavailable,
+    RateLimited,
+    without_frames,
+)
 
 __all__ = ["POLL", "Progress", "Run", "Stop", "Terms", "WithFlag", "check_workers"]
 
@@ -34,8 +39,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 PATIENCE = 30.0
 """Seconds of the pause at which a run that is to drain the outbox rather ends."""
 LONGEST_IDLE = 120.0
-"""Seconds for which such a run waits for messages whose time is to come, or that others hold: twice
-what it takes until those of one that died are free."""
+"""Seconds for which such a run waits for messages that are to be tried again, or that others hold:
+twice what it takes until those of one that died are free."""
 REJECTED_IN_A_ROW = 100
 """Messages, none accepted between them, after which it is not the messages."""
 
@@ -145,9 +150,9 @@ class Run:
             trusted=self._terms.trusted,
             max_tries=self._terms.max_tries,
         )
-        self._settle(message, verdict)
-        with self._lock:
+        with self._lock:  # first, for what is begun before the others hear of it waits for its turn
             self._heed(verdict, error)
+        self._settle(message, verdict)
 
     def halt(self, error: BaseException) -> None:
         """Nothing leaves any more, because of ``error``."""
@@ -178,14 +183,23 @@ class Run:
 
     def _is_done(self, *, idle: bool) -> bool:
         """Whether a run that is to drain the outbox is over: nothing is left, or nothing could be done
-        for long, which the last failure explains."""
-        now = self._clock.monotonic()
+        for long, or can be, which the last failure explains."""
         if not idle:
-            self._busy_at = now
-        elif now - self._busy_at > LONGEST_IDLE:
-            self._error = self._error or self._setback or _nothing_to_do()
-            return True
-        return idle and self._store.is_drained(self._now())
+            self._busy_at = self._clock.monotonic()
+            return False
+        stuck = self._stuck()
+        if stuck is not None:
+            self._error = self._error or self._setback or stuck
+        return stuck is not None or self._store.is_drained(self._now())
+
+    def _stuck(self) -> ProviderUnavailable | None:
+        """What is left, and is not worth the wait."""
+        if self._clock.monotonic() - self._busy_at > LONGEST_IDLE:
+            return _nothing_to_do()
+        moment = self._store.next_try(self._now())
+        if moment is not None and moment > self._now() + LONGEST_IDLE:
+            return _not_before(moment)
+        return None
 
     def _end(self, error: BaseException) -> None:
         """Nothing new is begun, because of ``error``."""
@@ -206,6 +220,9 @@ class Run:
         if verdict.state is State.PENDING:
             self._setback = error
         if verdict.ends or self._rejected >= REJECTED_IN_A_ROW:
+            self._end(error)
+        meant_for_all = isinstance(error, RateLimited) and verdict.wait > LONGEST_IDLE
+        if self._terms.until_empty and meant_for_all:
             self._end(error)
         if verdict.outage:
             self._failed += 1
@@ -272,6 +289,15 @@ def _nothing_to_do() -> ProviderUnavailable:
         " later, or another run holds it",
         uri="outbox",
         hint="run again in a quarter of an hour",
+    )
+
+
+def _not_before(moment: float) -> ProviderUnavailable:
+    until = f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"
+    return ProviderUnavailable(
+        f"outbox — what is left was tried, and none of it is to be tried again before {until}",
+        uri="outbox",
+        hint="run again then",
     )
 
 

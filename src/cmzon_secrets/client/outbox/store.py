@@ -178,6 +178,17 @@ SELECT 1 FROM messages INDEXED BY lanes
 WHERE state IN ('pending', 'sending') AND not_before <= ? LIMIT 1
 """
 
+_NEXT_TRY = """
+SELECT min(due) FROM messages INDEXED BY asleep
+WHERE state = 'pending' AND waits_for = 'time' AND not_before <= :now
+AND NOT EXISTS (
+    SELECT 1 FROM messages INDEXED BY ready
+    WHERE state = 'pending' AND waits_for IS NULL AND owner IS NULL)
+AND NOT EXISTS (
+    SELECT 1 FROM messages INDEXED BY leased
+    WHERE state IN ('pending', 'sending') AND owner IS NOT NULL)
+"""
+
 _COUNTS = """
 SELECT 'pending', count(*) FROM messages INDEXED BY lanes WHERE state IN ('pending', 'sending')
 UNION ALL
@@ -294,6 +305,12 @@ class Store:
         """Whether no message is left whose time has come."""
         with self._database.reading() as db:
             return db.execute(_ANY_DUE, (now,)).fetchone() is None
+
+    def next_try(self, now: float) -> float | None:
+        """When the first of those that were tried is tried again, where all that is due waits for that."""
+        with self._database.reading() as db:
+            found: float | None = db.execute(_NEXT_TRY, {"now": now}).fetchone()[0]
+            return found
 
     def counts(self) -> dict[str, int]:
         """Messages by state: pending, sent, unknown, dead."""

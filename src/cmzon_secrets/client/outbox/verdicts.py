@@ -7,8 +7,9 @@ it was accepted                             sent             goes on
 ``may_have_been_sent``                      unknown          goes on
 the same, where keys are honoured           again, later     may pause
 RequestRejected (4xx)                       dead             goes on
-RateLimited                                 again, then, or  goes on: the client holds everybody
-                                            in 15 minutes
+RateLimited                                 again, then, or  goes on: the client holds everybody;
+                                            in 15 minutes    ends where that is long and it is to
+                                                             drain the outbox
 ServerError, and it was not accepted        again, later;    may pause
                                             dead after
                                             ``max_tries``

@@ -6,13 +6,14 @@ import signal
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 
 import pytest
 
 from cmzon_secrets import Client, RateLimits, Token
 from cmzon_secrets.client.outbox import Outbox, State, run, verdicts
+from cmzon_secrets.client.outbox.store import Store
 from cmzon_secrets.clock import Clock
 from cmzon_secrets.errors import (
     AuthenticationError,
@@ -273,17 +274,46 @@ def test_what_the_api_fails_on_again_and_again_is_dead_at_last(open_sender, serv
     assert "500" in dead.reason
 
 
-def test_draining_gives_up_where_the_api_asks_to_wait_for_long(open_sender, server, monkeypatch):
-    monkeypatch.setattr(run, "LONGEST_IDLE", 0.3)
-    server.answer = lambda _: failing(429, headers={"Retry-After": "86400"})
+def test_draining_ends_at_once_where_the_api_asks_to_wait_for_long(open_sender, server):
+    server.answer = lambda _: failing(429, retry_after=86400)
+    began = time.monotonic()
+    with open_sender() as sender:
+        sender.put_many([(f"+1202555{n:04}", "Hello") for n in range(300)])
+        with pytest.raises(RateLimited) as asked:
+            sender.run(until_empty=True, workers=1)
+        assert asked.value.retry_after == 86400
+        assert counts(sender) == {"pending": 300}
+    assert len(server.received) == 1
+    assert time.monotonic() - began < 30
+
+
+def test_draining_does_not_wait_for_what_is_to_be_tried_again_much_later(open_sender, server, got):
+    replies = iter([failing(429, retry_after=86400)])
+    server.answer = lambda _: next(replies, ACCEPTED)
+    began = time.monotonic()
     with open_sender() as sender:
         sender.put(TO, "Hello")
         with pytest.raises(RateLimited):
             sender.run(until_empty=True)
-        assert counts(sender) == {"pending": 1}
-        with pytest.raises(ProviderUnavailable, match="to be tried again later"):
+    with open_sender() as sender:  # the limit was lifted since
+        sender.put(OTHER, "Hello")
+        with pytest.raises(ProviderUnavailable, match=r"before \d{4}-\d\d-\d\d \d\d:\d\d UTC"):
             sender.run(until_empty=True)
-    assert len(server.received) == 1
+        assert counts(sender) == {"pending": 1, "sent": 1}
+    assert time.monotonic() - began < 30
+
+
+def test_draining_gives_up_where_another_run_holds_what_is_left(
+    open_sender, server, path, monkeypatch
+):
+    monkeypatch.setattr(run, "LONGEST_IDLE", 0.3)
+    with open_sender() as sender, closing(Store(path)) as store:
+        sender.put(TO, "Hello")
+        now = time.time()
+        store.lease("elsewhere/1/a", 1, now=now, until=now + 60)
+        with pytest.raises(ProviderUnavailable, match="another run holds it"):
+            sender.run(until_empty=True)
+    assert server.received == []
 
 
 def test_draining_goes_on_for_as_long_as_something_happens(open_sender, server, monkeypatch):

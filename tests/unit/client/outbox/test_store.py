@@ -161,6 +161,17 @@ class Outboxes(RuleBasedStateMachine):
         assert self.store.is_drained(self.now) is not any(map(self._counts_now, self.messages))
 
     @invariant()
+    def nothing_can_be_sent_before_the_next_try(self):
+        moment = self.store.next_try(self.now)
+        if moment is None or moment <= self.now:
+            return
+        assert not any(message.held for message in self.messages)
+        first: dict[str, Message] = {}
+        for message in filter(self._counts_now, self.messages):
+            first.setdefault(message.to, message)
+        assert min(message.due for message in first.values()) >= moment
+
+    @invariant()
     def of_one_recipient_only_one_is_held(self):
         held = [message.to for message in self.messages if message.held]
         assert len(held) == len(set(held))
@@ -218,6 +229,16 @@ def store(path):
     store.put([Waiting("key", "a", "text", 1000.0, 0)], 1000.0)
     yield store
     store.close()
+
+
+def test_the_next_try_is_known_where_all_that_is_due_waits_for_it(store):
+    assert store.next_try(1000.0) is None, "one can be sent now"
+    store.put([Waiting("behind it", "a", "text", 1000.0, 0)], 1000.0)
+    store.put([Waiting("for later", "b", "text", 1500.0, 0)], 1000.0)
+    (message,) = store.lease("elsewhere/1/a", 1, now=1000.0, until=1060.0)
+    assert store.next_try(1000.0) is None, "one is held"
+    store.settle(message.seq, "elsewhere/1/a", Verdict(State.PENDING, wait=900.0), 1000.0)
+    assert store.next_try(1000.0) == 1900.0
 
 
 def sending(store, owner, now=1000.0):
