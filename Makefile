@@ -25,7 +25,7 @@ test: .venv/complete  ## every test, against real servers where they are install
 	$(PYTEST) $(PACED)
 
 test-fast: .venv/complete  ## the tests that take no more than a second or two each
-	$(PYTEST) $(MANY) -m "not slow"
+	$(PYTEST) $(MANY) -m "not slow and not paced"
 
 test-long: .venv/complete  ## the proofs of rotation at length: 500 kills, thousands of stories (half an hour)
 	CMZON_KILLS=500 CMZON_EXAMPLES=2000 $(PYTEST) --timeout 3600 tests/faults/test_rotation_kills.py tests/unit/rotation/test_concurrent_rotators.py

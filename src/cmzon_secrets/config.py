@@ -349,7 +349,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"at line (\d+)", str(error))
         number = int(found[1]) if found else text.count("\n") + 1
-        line = text.splitlines()[number - 1 : number]
+        line = text.split("\n")[number - 1 : number]
         begins_table = line and line[0].lstrip().startswith("[")
         # Not the parser's own words: they may quote what was typed, and that may be a secret.
         raise ConfigurationError(

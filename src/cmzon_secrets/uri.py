@@ -123,7 +123,9 @@ def shown_variable(name: str) -> str:
 def parse(uri: str, *, schemes: Collection[str], what: str = "provider") -> Location:
     """``split``, where the scheme must be one of ``schemes``. Raises InvalidURI, naming them."""
     valid = ", ".join(sorted(schemes))
-    hint = _meant(uri, schemes) or f"write SCHEME:…, one of: {valid}"
+    hint = f"write SCHEME:…, one of: {valid}"
+    if ":" not in uri:
+        hint = _meant(uri, schemes) or hint
     location = split(uri, what=what, hint=hint)
     if location.scheme not in schemes:
         from difflib import get_close_matches
@@ -169,6 +171,8 @@ def split(uri: str, *, what: str = "provider", hint: str = "write SCHEME:…") -
 
 def _meant(text: str, schemes: Collection[str]) -> str | None:
     """What a text without a scheme may be meant for. It is not repeated: it may be a secret all the same."""
+    if not text.isprintable():  # no name; a lone surrogate even breaks looking for one
+        return None
     if "env" in schemes and text in os.environ:
         return "a variable has that name: write env:NAME"
     of_file = [s for s in ("file", "keyfile") if s in schemes]

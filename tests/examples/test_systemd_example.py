@@ -203,7 +203,7 @@ def test_the_program_that_sends_is_shut_off_from_the_admin_token_and_from_the_ru
     """The file, what else lies in the folder, and the memory of another process of the same user."""
     added = (examples / "systemd" / "shop.service.conf").read_text().splitlines()
     assert {
-        f"InaccessiblePaths=-{VAR}/admin.sealed",
+        f"InaccessiblePaths={VAR}/admin.sealed",
         f"ReadOnlyPaths={VAR}",
         "PrivateUsers=yes",
         "LimitCORE=0",

@@ -194,6 +194,12 @@ def test_a_file_or_a_variable_where_its_uri_belongs_is_recognized_and_not_repeat
         assert text not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["\ud800x", "a\x00b", "a\nb"])
+def test_what_can_be_no_name_is_refused_like_any_other_text(text):
+    with pytest.raises(InvalidURI, match="does not begin with a scheme"):
+        parse(text, schemes=["env", "file"])
+
+
 def test_an_unknown_scheme_lists_the_valid_ones():
     with pytest.raises(InvalidURI) as caught:
         parse("redis:x", schemes=SCHEMES, what="provider")

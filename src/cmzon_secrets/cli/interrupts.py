@@ -39,9 +39,7 @@ def repeat_lost_interrupt(lost: Any) -> None:
     """
     if issubclass(lost.exc_type, KeyboardInterrupt):
         number = signal.Signals(next(iter(lost.exc_value.args), signal.SIGINT))
-        if (
-            signal.getsignal(number) is signal.SIG_IGN
-        ):  # by `_interrupt`, which thought it was the last
+        if signal.getsignal(number) is signal.SIG_IGN:  # `_interrupt` took it for done
             signal.signal(number, _interrupt)
         _thread.start_new_thread(_interrupt_shortly, (number,))
     elif os.environ.get("CMZON_SECRETS_DEBUG"):

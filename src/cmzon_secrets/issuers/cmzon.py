@@ -31,9 +31,6 @@ from cmzon_secrets.tokens import Token
 
 __all__ = ["CMzonIssuer", "TokenAPI"]
 
-MANAGE = "tokens:manage"
-"""The scope without which nothing can be issued, listed or revoked."""
-
 MAX_PAGES = 1000
 """Pages of one listing that are read; an API that goes on beyond is broken, not large."""
 
@@ -69,7 +66,7 @@ class CMzonIssuer(TokenIssuer):
         """Raise ConfigurationError for a request that cannot be right, or would replace the admin
         token by one that can no longer issue; nothing is sent."""
         self._api.body_of(request)
-        _refuse_to_disarm(self._admin.get(), request)
+        self._refuse_to_disarm(self._admin.get(), request)
 
     def issue(self, request: TokenRequest, *, idempotency_key: str) -> Token:
         """Create a token; the same key again gives the same one.
@@ -83,7 +80,7 @@ class CMzonIssuer(TokenIssuer):
             self._api.tokens_path,
             json=self._api.body_of(request),
             headers={self._api.idempotency_header: idempotency_key},
-            unless=lambda admin: _refuse_to_disarm(admin, request),
+            unless=lambda admin: self._refuse_to_disarm(admin, request),
         )
         if answer.status not in (200, 201):
             raise _refusal(answer, what, admin)
@@ -170,7 +167,7 @@ class CMzonIssuer(TokenIssuer):
         method: str,
         path: str,
         *,
-        unless: Callable[[Token], None] = lambda admin: None,  # noqa: ARG005  # with any
+        unless: Callable[[Token], None] | None = None,
         **request: Any,
     ) -> tuple[Answer, Token]:
         """Send with the admin token; once more if it was replaced between reading and use.
@@ -178,10 +175,12 @@ class CMzonIssuer(TokenIssuer):
         ``unless`` is told the token before it is used, and may refuse it.
         """
         admin = self._admin.get()
-        unless(admin)
+        if unless is not None:
+            unless(admin)
         answer = self._send(method, path, token=admin, **request)
         if answer.status == 401 and (fresh := self._admin_instead_of(admin)) != admin:
-            unless(fresh)
+            if unless is not None:
+                unless(fresh)
             return self._send(method, path, token=fresh, **request), fresh
         return answer, admin
 
@@ -190,6 +189,16 @@ class CMzonIssuer(TokenIssuer):
         self.server_date = answer.date
         return answer
 
+    def _refuse_to_disarm(self, admin: Token, request: TokenRequest) -> None:
+        """The admin token may be replaced too, but only by one that can do the same."""
+        scope = self._api.manage_scope
+        if request.replacing == admin and scope not in request.scopes:
+            raise ConfigurationError(
+                f"{_issuing(request)} — it would replace the admin token itself, and its scopes"
+                f" ({', '.join(request.scopes)}) lack {scope}: nothing could be issued or revoked any more",
+                hint=f'--scope {scope}, or scopes = ["{scope}"] of the account (CMZON_ROTATION_SCOPES)',
+            )
+
     def _admin_instead_of(self, refused: Token) -> Token:
         self._admin.invalidate(refused)  # a cache would hand it out again
         return self._admin.get()
@@ -197,17 +206,6 @@ class CMzonIssuer(TokenIssuer):
 
 def _issuing(request: TokenRequest) -> str:
     return f"issuing a token named {request.name!r}"
-
-
-def _refuse_to_disarm(admin: Token, request: TokenRequest) -> None:
-    """The admin token may be replaced too, but only by one that can do the same."""
-    if request.replacing == admin and MANAGE not in request.scopes:
-        raise ConfigurationError(
-            f"{_issuing(request)} — it would replace the admin token itself, and its scopes"
-            f" ({', '.join(request.scopes)}) lack {MANAGE}: nothing could be issued or revoked any more",
-            hint=f'--scope {MANAGE}, or scopes = ["{MANAGE}"] of the account'
-            " (CMZON_ROTATION_SCOPES); or name another admin token",
-        )
 
 
 def _opened(admin: object) -> TokenProvider:

@@ -52,6 +52,8 @@ class TokenAPI:
     last_used_ip: str = "last_used_ip"
     data: str = "data"
     next_cursor: str = "next_cursor"
+    manage_scope: str = "tokens:manage"
+    """Without it nothing can be issued, listed or revoked."""
 
     def __post_init__(self) -> None:
         if "{id}" not in self.token_path:

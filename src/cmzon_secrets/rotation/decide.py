@@ -4,7 +4,7 @@
 told to stop. Nothing is remembered between runs, so a run that died after any step is continued by
 the next one, in whichever process it happens. Rows, first match wins:
 
-0  CURRENT alive, though expired by our clock      attention: no date can be trusted
+0  CURRENT alive, past the end the API tells       attention: no date can be trusted
 1  PREVIOUS outlived its grace and is not in use   revoke, prove dead, discard
 2  PENDING, nothing in its way                     verify with the token itself, then promote
 3  no CURRENT, no PENDING                          issue, verify, stage

@@ -27,7 +27,7 @@ from cmzon_secrets.tokens import Token
 
 __all__ = ["kill_leaked", "revoke_loose", "roll_back"]
 
-NO_PATIENCE = timedelta(0)
+AT_ONCE = timedelta(0)
 
 
 def revoke_loose(seen: Seen) -> Decision | None:
@@ -46,7 +46,9 @@ def kill_leaked(seen: Seen, intent: Emergency, policy: RotationPolicy, now: date
     leaked = held.current if held.current is not None and intent.kills(held.current) else None
     replacing = leaked is not None and intent.replace
     previous = held.previous
-    if previous is not None and (intent.kills(previous) or (replacing and seen.obstacle)):
+    # One that is not meant is in the way, where the leaked one became CURRENT only after we had looked.
+    in_the_way = replacing and seen.obstacle is not None
+    if previous is not None and (intent.kills(previous) or in_the_way):
         if seen.dead(previous):
             return Discard(previous.id)
         if previous.id not in seen.unrevoked:
@@ -71,9 +73,9 @@ def _replace_leaked(seen: Seen, policy: RotationPolicy, now: datetime) -> Decisi
     """
     pending, previous = seen.versions.pending, seen.obstacle
     if pending is not None:
-        step = settle(seen, pending, now, patience=NO_PATIENCE)
+        step = settle(seen, pending, now, accept_within=AT_ONCE)
     else:
-        step = replace_current(seen, policy, now, patience=NO_PATIENCE)
+        step = replace_current(seen, policy, now, accept_within=AT_ONCE)
     return step if previous is None else make_way(seen, previous, step)
 
 

@@ -6,6 +6,7 @@ import hmac
 import uuid
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 from cmzon_secrets.errors import (
     CMzonSecretsError,
@@ -16,7 +17,7 @@ from cmzon_secrets.errors import (
 from cmzon_secrets.rotation.model import Emergency, Revoke, Stop
 from cmzon_secrets.rotation.orphans import held_ids, unheld
 from cmzon_secrets.rotation.report import RotationReport
-from cmzon_secrets.rotation.run import Run
+from cmzon_secrets.rotation.run import Run, is_named
 from cmzon_secrets.tokens import Token
 
 __all__ = ["EmergencyRun"]
@@ -64,7 +65,7 @@ class EmergencyRun(Run):
         if not doubtful:
             return report
         if report.state == "failed":
-            unnamed = [living for living in doubtful if living not in report.reason]
+            unnamed = [living for living in doubtful if not is_named(living, report.reason)]
             return replace(report, reason="; ".join([report.reason, *unnamed]))
         reason = f"STILL ALIVE: {', '.join(doubtful)}; {report.reason}"
         error = RotationError(
@@ -96,7 +97,10 @@ class EmergencyRun(Run):
         held = held_ids(self._seen)
         if self._seen.listing is None or held is None:
             return None
-        return [info.id for info in unheld(self._seen, held, self._clock.now())]
+        theirs = self._clock.now() - max(
+            self._seen.ahead, timedelta(0)
+        )  # they end by the API's clock
+        return [info.id for info in unheld(self._seen, held, theirs)]
 
     def _kill(self, stage: str, token_id: str | None, replacing: bool) -> RotationReport:
         try:

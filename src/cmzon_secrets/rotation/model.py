@@ -81,20 +81,25 @@ class Seen:
         return previous if previous is not None and previous != pending else None
 
     def finding(self, token: Token) -> Finding | None:
-        """What is known of a token: tried in this run, else listed as alive and without an end.
+        """What is known of a token: tried in this run, else listed as alive.
 
-        Whether one with an end lives goes by the API's clock, and a list that calls it revoked is no
-        proof: then it has to be tried.
+        A list that calls it revoked is no proof: then it has to be tried.
         """
         if (tried := self.findings.get(token.id)) is not None:
             return tried
-        listed = self.listed(token)
-        if listed is None or listed.revoked_at is not None or listed.expires_at is not None:
+        listed = next((info for info in self.listing or () if info.id == token.id), None)
+        if listed is None or listed.revoked_at is not None:
             return None
         return Finding("alive", listed)
 
-    def listed(self, token: Token) -> TokenInfo | None:
-        return next((info for info in self.listing or () if info.id == token.id), None)
+    def settled(self, token: Token) -> bool:
+        """Whether it need not be tried any more to know that it lives.
+
+        One with an end lives or not by the API's clock, which a list does not tell.
+        """
+        known = self.finding(token)
+        by_list = token.id not in self.findings
+        return known is not None and not (by_list and known.info and known.info.expires_at)
 
     def issuers_id(self, token: Token) -> str:
         """What the issuer calls it, where the store knows a fingerprint only and it was tried."""

@@ -34,7 +34,7 @@ def unresolved(token: Token, known: Finding) -> bool:
 def dates(token: Token, seen: Seen) -> Dates:
     """By the token itself and by what the issuer says: an expiry may have been set there since."""
     known = seen.finding(token)
-    told = (known.info if known is not None else None) or seen.listed(token)
+    told = known.info if known is not None else None
     born = token.issued_at or (told.created_at if told else None) or seen.versions.promoted_at
     ends = (token.expires_at, told.expires_at if told else None)
     return Dates(born, min((end for end in ends if end is not None), default=None))

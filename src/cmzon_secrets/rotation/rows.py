@@ -104,8 +104,8 @@ def retire_previous(seen: Seen, policy: RotationPolicy, now: datetime) -> Decisi
     if seen.ahead > TOLERATED and now - seen.ahead < grace_end(seen, policy, now):
         return Stop(
             "attention",
-            f"this machine's clock is {format_duration(rounded(seen.ahead))} ahead of the API's, by which the "
-            f"grace of {previous.id} is not over: set the clock; nothing is done before",
+            f"this machine's clock is {format_duration(rounded(seen.ahead))} ahead of the API's, so the grace "
+            f"of {previous.id} may not be over: set the clock; nothing is done before",
         )
     return Revoke(previous)
 
@@ -134,7 +134,9 @@ def settle_pending(seen: Seen, now: datetime) -> Decision | None:
     return settle(seen, pending, now)
 
 
-def settle(seen: Seen, pending: Token, now: datetime, *, patience: timedelta = SETTLE) -> Decision:
+def settle(
+    seen: Seen, pending: Token, now: datetime, *, accept_within: timedelta = SETTLE
+) -> Decision:
     """PENDING is tried, and then promoted or dropped."""
     tried = seen.findings.get(pending.id)
     if tried is None:
@@ -143,7 +145,7 @@ def settle(seen: Seen, pending: Token, now: datetime, *, patience: timedelta = S
         current = seen.versions.current
         return Promote(pending.id, replacing=current.id if current is not None else None)
     way_out = "; to give it up: cmzon-secrets revoke --stage pending"
-    stop = not_usable(pending, tried, now, patience=patience, way_out=way_out)
+    stop = not_usable(pending, tried, now, accept_within=accept_within, way_out=way_out)
     return stop or _drop(seen, pending)
 
 
@@ -173,7 +175,7 @@ def not_usable(
     tried: Finding,
     now: datetime,
     *,
-    patience: timedelta = SETTLE,
+    accept_within: timedelta = SETTLE,
     way_out: str = "",
 ) -> Decision | None:
     """Why a token that did not answer well is kept all the same; None where it is surely dead."""
@@ -186,7 +188,7 @@ def not_usable(
             f"{way_out}",
         )
     # An issuer whose clock is ahead dates its tokens later than now.
-    settled = min(token.issued_at or now - patience, now) + patience
+    settled = min(token.issued_at or now - accept_within, now) + accept_within
     if now < settled:
         return Stop("waiting", f"{token.id} was just issued and is not accepted yet", settled)
     return None
@@ -210,8 +212,7 @@ def renew(seen: Seen, intent: Scheduled, policy: RotationPolicy, now: datetime) 
         return None
     current = seen.versions.current
     if current is not None and not _due(seen, intent, current, policy, now):
-        unknown = seen.finding(current) is None
-        return _ask(seen, current) if unknown else None
+        return None if seen.settled(current) else _ask(seen, current)
     return _successor(seen, policy, now)
 
 
@@ -242,7 +243,7 @@ def native_first(seen: Seen, now: datetime) -> Stop | None:
 
 
 def replace_current(
-    seen: Seen, policy: RotationPolicy, now: datetime, *, patience: timedelta = SETTLE
+    seen: Seen, policy: RotationPolicy, now: datetime, *, accept_within: timedelta = SETTLE
 ) -> Decision:
     """Issue, try, stage. What dies on the way is under our name, so the sweep will find it."""
     if not seen.overlap and seen.versions.current is not None and not policy.allow_gap:
@@ -267,7 +268,7 @@ def replace_current(
         return Stage(issued)
     if tried.state == "dead" and not seen.idempotent:
         return _another(seen, f"the API refuses {issued.id}")
-    return not_usable(issued, tried, now, patience=patience) or _another(
+    return not_usable(issued, tried, now, accept_within=accept_within) or _another(
         seen, f"the API refuses {issued.id}"
     )
 
@@ -332,7 +333,7 @@ def blocked(
     previous, current = seen.obstacle, seen.versions.current
     if previous is None or current is None:
         return None
-    if seen.finding(current) is None:
+    if not seen.settled(current):
         return _ask(seen, current)
     if seen.versions.pending is None and not _due(seen, intent, current, policy, now):
         return None

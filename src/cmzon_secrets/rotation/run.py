@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,7 +42,7 @@ from cmzon_secrets.rotation.policy import RotationPolicy
 from cmzon_secrets.rotation.report import Action, RotationReport
 from cmzon_secrets.tokens import Token, Versions
 
-__all__ = ["Run", "account_at", "issue_key"]
+__all__ = ["Run", "account_at", "is_named", "issue_key"]
 
 _ISSUE_KEYS = uuid.UUID("6f0c9a52-6f5e-5d0c-9d7c-3d3f0a5b8e11")
 """Namespace of our idempotency keys (RFC 9562 §5.5)."""
@@ -75,6 +75,11 @@ def issue_key(seen: Seen, attempt: int, policy: RotationPolicy, now: datetime) -
     turn = (now - _BEGINNING) // (policy.orphan_age / 2)
     seed = f"{seen.account}/{current.id if current else 'bootstrap'}/{turn}/{attempt}"
     return str(uuid.uuid5(_ISSUE_KEYS, seed))
+
+
+def is_named(token_id: str, text: str) -> bool:
+    """Whether this very id stands in a text; "7" does not stand in "tok_17"."""
+    return re.search(rf"(?<![\w-]){re.escape(token_id)}(?![\w-])", text) is not None
 
 
 class Run:
@@ -120,7 +125,7 @@ class Run:
 
     @property
     def _given_up(self) -> list[str]:
-        """What could not be killed, and is not left to the next run."""
+        """What was taken out of the store in this run, and may be alive."""
         return self._abandoned
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────
@@ -146,15 +151,16 @@ class Run:
     def _reconcile(self, intent: Intent) -> RotationReport:
         self._look()
         self._introduce()
-        for step in itertools.count():
-            if step > _MOST_STEPS + len(self._seen.listing or ()):  # each may be an orphan
-                break
+        steps, bound = 0, _MOST_STEPS
+        while steps < bound:
             decision = decide(self._seen, intent, self._policy, self._looked_at)
             if isinstance(decision, Stop):
                 return self._report(decision)
             self._perform(decision)
+            steps += 1
+            bound = max(bound, _MOST_STEPS + len(self._seen.listing or ()))  # each may be an orphan
         raise RotationError(
-            f"{self._store.uri} — no end after {_MOST_STEPS} steps",
+            f"{self._store.uri} — no end after {steps} steps",
             hint="the issuer's answers contradict each other; look at the actions of this report",
         )
 
@@ -202,7 +208,8 @@ class Run:
     def _verify(self, token: Token) -> None:
         found = self._try(token)
         self._learn(token.id, found)
-        self._compare_clocks()
+        if found.state != "silent":
+            self._compare_clocks()
         self._emit("token_verified", token.id, state=found.state)
         self._notice_late_use(token)
 
@@ -371,7 +378,10 @@ class Run:
         self._seen = replace(self._seen, unrevoked=self._seen.unrevoked | {token_id})
 
     def _compare_clocks(self) -> None:
-        """Right after an answer, so that what it tells is fresh. A clock that was handed in is no machine's."""
+        """Right after an answer, so that what it tells is fresh.
+
+        The machine's clock, also where a run was given another one: that one is no machine's.
+        """
         theirs = self._issuer.server_date
         if theirs is not None:
             self._seen = replace(self._seen, ahead=SYSTEM_CLOCK.now() - theirs)
@@ -399,10 +409,13 @@ class Run:
         state, reason = stop.state, stop.reason
         if self._blind is not None and state in ("done", "waiting"):
             state, reason = "attention", f"the issuer cannot be asked: {self._blind}"
-        unnamed = [given_up for given_up in self._given_up if given_up not in reason]
-        if unnamed:
-            state = "attention" if state in ("done", "waiting") else state
-            ids = ", ".join(unnamed)
+        given_up = self._given_up
+        if given_up and state in ("done", "waiting"):
+            state = "attention"
+        elif state in ("failed", "attention"):
+            given_up = [token_id for token_id in given_up if not is_named(token_id, reason)]
+        if given_up:
+            ids = ", ".join(given_up)
             reason = f"given up unrevoked, may still be alive: {ids}" + (reason and f"; {reason}")
         if state == "failed" and error is None:
             error = RotationError(f"{self._store.uri} — {reason}")

@@ -319,6 +319,16 @@ def test_any_other_request_is_made(api, issuer, reply, request_):
     assert issue(issuer, request_).id == "tok_1"
 
 
+def test_the_scope_goes_by_the_name_that_the_api_has_for_it(api, reply):
+    api.on("POST /v1/tokens", reply(201, issued(scopes=["api-keys:write"], allowed_ips=[])))
+    names = TokenAPI(manage_scope="api-keys:write")
+    issuer = CMzonIssuer(Admin(ADMIN), base_url=api.base_url, api=names)
+    with pytest.raises(ConfigurationError, match="lack api-keys:write"):
+        issuer.check_request(taking_the_place_of(ADMIN, "tokens:manage"))
+    assert issue(issuer, taking_the_place_of(ADMIN, "api-keys:write")).id == "tok_1"
+    issuer.close()
+
+
 def test_nor_is_the_place_of_the_one_that_replaced_it_meanwhile(api, reply):
     api.on("POST /v1/tokens", reply(401, DEAD))
     issuer = CMzonIssuer(CachingAdmin(ADMIN, FRESH_ADMIN), base_url=api.base_url)

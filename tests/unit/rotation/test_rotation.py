@@ -22,6 +22,7 @@ from cmzon_secrets.errors import (
 )
 from cmzon_secrets.issuer import TokenInfo, TokenRequest
 from cmzon_secrets.rotation import RotationPolicy, Rotator
+from cmzon_secrets.rotation.run import is_named
 from cmzon_secrets.testing import ManualClock, MemoryStore
 from cmzon_secrets.testing.memory_issuer import MemoryIssuer
 from cmzon_secrets.tokens import Token
@@ -543,6 +544,24 @@ def test_a_clock_ahead_of_the_apis_ends_no_grace(rotated, ahead, state, live):
     assert ("this machine's clock is 2h ahead of the API's" in report.reason) == (state != "done")
 
 
+def test_what_a_rotation_asks_of_previous_is_no_use_that_keeps_it_alive(account):
+    """Where the API counts asking for a token as its use, tokens with an end would be spared by our own runs."""
+
+    class Counting(MemoryIssuer):
+        def verify(self, token):
+            self.use(token)
+            return super().verify(token)
+
+    account.issuer = Counting(clock=account.clock)
+    account.policy = RotationPolicy("acme", expires_in=60 * DAY)
+    account.run()
+    account.pass_time(DAY)
+    account.run(force=True)
+    account.pass_time(25 * HOUR)
+    account.run()
+    assert account.issuer.live == {"tok_2"}
+
+
 def test_a_list_that_calls_a_live_token_expired_is_not_believed(account):
     class Mistaken(MemoryIssuer):
         def list(self, name):
@@ -843,6 +862,17 @@ def test_a_current_expired_in_the_dashboard_does_not_wait_for_previous(rotated):
     assert "tok_1" in report.reason
     assert "revoke_abandoned" in rotated.told()
     assert rotated.current.id == "tok_3"
+
+
+def test_what_was_given_up_is_told_though_the_sweep_will_take_it(rotated):
+    rotated.issuer.use(rotated.previous)
+    rotated.pass_time(2 * HOUR)
+    rotated.issuer.revoke("tok_2")
+    report = rotated.run()
+    assert report.state == "attention"
+    assert report.reason.startswith(
+        "given up unrevoked, may still be alive: tok_1; not held any more"
+    )
 
 
 def test_a_current_that_expires_before_previous_can_go_does_not_wait(account):
@@ -1454,6 +1484,38 @@ def test_killing_everything_reports_each_token_that_it_killed(account):
     lost = orphan(account)
     report = account.rotator().revoke_all()
     assert ("revoke", lost.id) in kinds(report)
+
+
+def test_killing_everything_goes_by_the_apis_clock(account):
+    """Ours is ahead: to it, the lost token has expired already."""
+    account.run()
+    request = TokenRequest(account_name(account), expires_in=timedelta(minutes=30))
+    lost = account.issuer.issue(request, idempotency_key="lost")
+
+    class Behind(MemoryIssuer):
+        server_date = SYSTEM_CLOCK.now() - timedelta(hours=1)
+
+        def _is_dead(self, info):
+            return info.revoked_at is not None
+
+    account.issuer.__class__ = Behind
+    account.pass_time(HOUR)
+    report = account.rotator().revoke_all()
+    assert report.state == "done"
+    assert ("revoke", lost.id) in kinds(report)
+
+
+@pytest.mark.parametrize(
+    ("token_id", "text", "named"),
+    [
+        ("tok_1", "STILL ALIVE: tok_1; more", True),
+        ("tok_1", "tok_11 is dead", False),
+        ("7", "2026-11-17: tok-7 and 17", False),
+        ("a.b", "aXb", False),
+    ],
+)
+def test_an_id_is_named_where_it_stands_by_itself(token_id, text, named):
+    assert is_named(token_id, text) is named
 
 
 def test_an_emergency_without_a_successor_names_what_else_it_could_not_kill_and_keeps_it(rotated):
