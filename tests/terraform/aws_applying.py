@@ -37,12 +37,17 @@ module "cmzon" {{
 """
 
 
+PATIENCE = 250
+"""Seconds for an apply beside the others, on a machine that is busy; less than what pytest gives them."""
+
+
 class Root:
     """``arguments``: of the module, in HCL. ``keys``: whose, on the server at ``url``."""
 
     def __init__(self, folder, arguments, url, keys, more=""):
         text = f'{HEAD}{arguments}\n}}\n\noutput "made" {{\n  value = module.cmzon\n}}\n{more}'
-        self.terraform = Terraform(written_out(folder, text), aws_environment(url, *keys))
+        environment = aws_environment(url, *keys)
+        self.terraform = Terraform(written_out(folder, text), environment, patience=PATIENCE)
         self.terraform.init()
 
     def __getattr__(self, verb):
@@ -82,7 +87,7 @@ class Root:
             start_new_session=True,
         )
         try:
-            until(lambda: when() or process.poll() is not None, patience=180)
+            until(lambda: when() or process.poll() is not None, patience=PATIENCE)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

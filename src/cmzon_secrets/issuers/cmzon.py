@@ -196,7 +196,8 @@ class CMzonIssuer(TokenIssuer):
             raise ConfigurationError(
                 f"{_issuing(request)} — it would replace the admin token itself, and its scopes"
                 f" ({', '.join(request.scopes)}) lack {scope}: nothing could be issued or revoked any more",
-                hint=f'--scope {scope}, or scopes = ["{scope}"] of the account (CMZON_ROTATION_SCOPES)',
+                hint=f'--scope {scope}, or scopes = ["{scope}"] of the account'
+                " (CMZON_ROTATION_SCOPES); or name another admin token",
             )
 
     def _admin_instead_of(self, refused: Token) -> Token:

@@ -544,6 +544,7 @@ def test_a_revoked_token_under_fifty_threads_is_one_login(openbao, environment, 
 
 
 @pytest.mark.slow
+@pytest.mark.paced
 def test_a_token_is_renewed_and_at_its_maximum_replaced(openbao, environment, secret):
     approle(openbao, environment, secret, token_ttl="3s", token_max_ttl="6s")
     at = session("auth=approle")
