@@ -4,8 +4,8 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PYTEST = $(BIN)/python -m pytest
-# One process more than there are cores: tests wait for servers and programs more than they compute.
-MANY = -n $(shell $(BIN)/python -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))') --dist loadfile
+# Two processes more than there are cores: tests wait for servers and programs more than they compute.
+MANY = -n $(shell $(BIN)/python -c 'import os; print(min(8, 2 + (os.cpu_count() or 1)))') --dist loadfile
 # Those that judge a pace in real time have the machine to themselves.
 PACED = -m paced $$(grep -rl --include='*.py' 'mark\.paced' tests)
 PIP := PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
