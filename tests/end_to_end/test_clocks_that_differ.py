@@ -7,7 +7,6 @@ import pytest
 from cmzon_secrets import CMzonIssuer, RotationPolicy, Rotator
 from cmzon_secrets.emulator import Emulator
 from cmzon_secrets.testing import ManualClock, MemoryStore
-from cmzon_secrets.tokens import Token
 
 HOUR = timedelta(hours=1)
 
@@ -19,11 +18,9 @@ def emulator():
 
 
 @pytest.fixture
-def issuer(emulator):
-    admin = MemoryStore()
-    admin.stage(Token(emulator.admin_token, id="admin"))
-    admin.promote("admin", replacing=None)
-    issuer = CMzonIssuer(admin, base_url=emulator.base_url)
+def issuer(emulator, monkeypatch):
+    monkeypatch.setenv("ADMIN", emulator.admin_token)
+    issuer = CMzonIssuer("env:ADMIN", base_url=emulator.base_url)
     yield issuer
     issuer.close()
 

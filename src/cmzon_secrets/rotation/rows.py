@@ -70,9 +70,8 @@ def doubt_clock(seen: Seen, now: datetime) -> Decision | None:
     if tried is None:
         return Verify(current)
     ends = tried.info.expires_at if tried.state == "alive" and tried.info is not None else None
-    if (
-        ends is None or now < ends
-    ):  # the store's note alone says so: not when it ends, only when it is due
+    # Where the store's note alone says so, it is due, and no clock is wrong.
+    if ends is None or now < ends:
         return None
     return Stop(
         "attention",
